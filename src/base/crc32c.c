@@ -15,7 +15,11 @@
 uint32_t crc32c(uint32_t seed, const void *data, size_t bytes)
 {
     /* ISA-L forgot the const; it only reads. */
-    unsigned char *at = (unsigned char *)(uintptr_t)data;
+    union {
+        const void *given;
+        unsigned char *taken;
+    } alias = {.given = data};
+    unsigned char *at = alias.taken;
     uint32_t crc = seed;
 
     while (bytes > 0) {

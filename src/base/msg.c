@@ -183,6 +183,7 @@ line_format(char line[LINE_BYTES], const char *module, const char *format, va_li
     int wanted = prefix;
 
     if (prefix >= 0 && prefix < LINE_BYTES) {
+        /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): every msg_* has started it. */
         int text = vsnprintf(line + prefix, (size_t)(LINE_BYTES - prefix), format, arguments);
         wanted = text < 0 ? prefix : prefix + text;
     }
