@@ -17,13 +17,13 @@
 #include "r5fs/base/check.h"
 
 struct arena {
-    uint8_t *base;      /* [fixed] the mapping, NULL for a growing arena */
-    size_t size_bytes;  /* [fixed] of the mapping */
-    size_t used_bytes;  /* handed out so far, padding included */
-    bool growing;       /* [fixed] */
-    bool sealed;        /* after this a request is our own mistake */
-    bool locked;        /* mlock succeeded */
-    void *chunks;       /* growing: chain of what was taken */
+    uint8_t *base;     /* [fixed] the mapping, NULL for a growing arena */
+    size_t size_bytes; /* [fixed] of the mapping */
+    size_t used_bytes; /* handed out so far, padding included */
+    bool growing;      /* [fixed] */
+    bool sealed;       /* after this a request is our own mistake */
+    bool locked;       /* mlock succeeded */
+    void *chunks;      /* growing: chain of what was taken */
 };
 
 /* Maps `size_bytes`; -ENOMEM. `try_lock`: mlock it, a refusal only leaves `locked` false. */
@@ -41,7 +41,7 @@ void *arena_try_take(struct arena *arena, size_t bytes, size_t align);
 size_t arena_left(const struct arena *arena);
 void arena_seal(struct arena *arena);
 
-#define arena_take_array(arena, type, count)                                                       \
+#define arena_take_array(arena, type, count) \
     ((type *)arena_take((arena), sizeof(type) * (size_t)(count), _Alignof(type)))
 
 #endif

@@ -8,14 +8,14 @@
 
 #include <stdnoreturn.h>
 
-#define R5_MUST_CHECK __attribute__((warn_unused_result))
+#define R5_MUST_CHECK        __attribute__((warn_unused_result))
 #define R5_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 
 /* Says where, dumps the message ring, aborts. */
 noreturn void check_failed(const char *file, int line, const char *condition);
 
 /* An expression, so that a check deep inside does not count as two more levels of nesting. */
-#define R5_CHECK(condition)                                                                        \
+#define R5_CHECK(condition) \
     (__builtin_expect(!(condition), 0) ? check_failed(__FILE__, __LINE__, #condition) : (void)0)
 
 #endif

@@ -10,22 +10,22 @@
 #include <stdint.h>
 #include <string.h>
 
-#define R5_LE_TYPE(bits)                                                                           \
-    typedef struct {                                                                               \
-        uint8_t bytes[(bits) / 8];                                                                 \
-    } le##bits;                                                                                    \
-    static inline uint##bits##_t le##bits##_get(le##bits value)                                    \
-    {                                                                                              \
-        uint##bits##_t raw;                                                                        \
-        memcpy(&raw, value.bytes, sizeof(raw));                                                    \
-        return le##bits##toh(raw);                                                                 \
-    }                                                                                              \
-    static inline le##bits le##bits##_make(uint##bits##_t value)                                   \
-    {                                                                                              \
-        uint##bits##_t raw = htole##bits(value);                                                   \
-        le##bits made;                                                                             \
-        memcpy(made.bytes, &raw, sizeof(raw));                                                     \
-        return made;                                                                               \
+#define R5_LE_TYPE(bits)                                         \
+    typedef struct {                                             \
+        uint8_t bytes[(bits) / 8];                               \
+    } le##bits;                                                  \
+    static inline uint##bits##_t le##bits##_get(le##bits value)  \
+    {                                                            \
+        uint##bits##_t raw;                                      \
+        memcpy(&raw, value.bytes, sizeof(raw));                  \
+        return le##bits##toh(raw);                               \
+    }                                                            \
+    static inline le##bits le##bits##_make(uint##bits##_t value) \
+    {                                                            \
+        uint##bits##_t raw = htole##bits(value);                 \
+        le##bits made;                                           \
+        memcpy(made.bytes, &raw, sizeof(raw));                   \
+        return made;                                             \
     }
 
 R5_LE_TYPE(16)

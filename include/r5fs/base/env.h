@@ -14,8 +14,8 @@
 
 #include "r5fs/base/check.h"
 
-#define ENV_MUTEX_WORDS 8
-#define ENV_COND_WORDS 8
+#define ENV_MUTEX_WORDS  8
+#define ENV_COND_WORDS   8
 #define ENV_RWLOCK_WORDS 8
 
 /* Room for the implementation's own lock; never copied, never looked into. */
@@ -59,7 +59,9 @@ struct env_ops {
     void (*rwlock_unlock)(struct env_rwlock *rwlock);
 
     /* 0 or -errno. `name` is at most 15 bytes. Every thread is joined exactly once. */
-    int (*thread_start)(struct env_thread **out_thread, const char *name, void (*run)(void *),
+    int (*thread_start)(struct env_thread **out_thread,
+                        const char *name,
+                        void (*run)(void *),
                         void *context);
     void (*thread_join)(struct env_thread *thread);
     void (*sleep_ns)(uint64_t ns);
@@ -94,8 +96,10 @@ void env_rwlock_read(struct env_rwlock *rwlock);
 void env_rwlock_write(struct env_rwlock *rwlock);
 void env_rwlock_unlock(struct env_rwlock *rwlock);
 
-R5_MUST_CHECK int env_thread_start(struct env_thread **out_thread, const char *name,
-                                   void (*run)(void *), void *context);
+R5_MUST_CHECK int env_thread_start(struct env_thread **out_thread,
+                                   const char *name,
+                                   void (*run)(void *),
+                                   void *context);
 void env_thread_join(struct env_thread *thread);
 void env_sleep_ns(uint64_t ns);
 

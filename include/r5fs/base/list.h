@@ -12,8 +12,8 @@ struct list_node {
 };
 
 /* The structure that embeds `member` at `pointer`. */
-#define container_of(pointer, type, member)                                                        \
-    ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#define container_of(pointer, type, member) \
+    ((type *)(void *)(((char *)(pointer)) - offsetof(type, member)))
 
 static inline void list_init(struct list_node *node)
 {
@@ -32,8 +32,8 @@ static inline bool list_is_linked(const struct list_node *node)
     return node->next != node;
 }
 
-static inline void list_insert_between(struct list_node *node, struct list_node *before,
-                                       struct list_node *after)
+static inline void
+list_insert_between(struct list_node *node, struct list_node *before, struct list_node *after)
 {
     node->prev = before;
     node->next = after;
@@ -85,12 +85,12 @@ static inline void list_splice_tail(struct list_node *to, struct list_node *from
     }
 }
 
-#define list_for_each(node, head)                                                                  \
-    for (struct list_node *(node) = (head)->next; (node) != (head); (node) = (node)->next)
+#define list_for_each(node, head) \
+    for (struct list_node * (node) = (head)->next; (node) != (head); (node) = (node)->next)
 
 /* The body may take `node` off the list. */
-#define list_for_each_safe(node, after, head)                                                      \
-    for (struct list_node *(node) = (head)->next, *(after) = (node)->next; (node) != (head);       \
+#define list_for_each_safe(node, after, head)                                                 \
+    for (struct list_node * (node) = (head)->next, *(after) = (node)->next; (node) != (head); \
          (node) = (after), (after) = (node)->next)
 
 #endif

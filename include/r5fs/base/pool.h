@@ -20,7 +20,7 @@
 
 struct pool_stats {
     const char *name;
-    uint64_t size;            /* objects in all */
+    uint64_t size; /* objects in all */
     uint64_t in_use;
     uint64_t high_water;
     uint64_t failures;        /* tries that found the pool empty */
@@ -30,17 +30,21 @@ struct pool_stats {
 
 struct pool {
     struct env_mutex lock;
-    struct list_node free;  /* [lock] the first bytes of a free object are its list node */
-    struct pool_stats stats; /* [lock] */
-    size_t object_bytes;    /* [fixed] */
+    struct list_node free;       /* [lock] the first bytes of a free object are its list node */
+    struct pool_stats stats;     /* [lock] */
+    size_t object_bytes;         /* [fixed] */
     struct list_node registered; /* [registry lock] */
 };
 
 /* Bytes of arena that pool_init will take. */
 size_t pool_need(size_t object_bytes, size_t align, size_t count);
 /* `object_bytes` is at least sizeof(struct list_node). `name` lives for ever. */
-void pool_init(struct pool *pool, struct arena *arena, const char *name, size_t object_bytes,
-               size_t align, size_t count);
+void pool_init(struct pool *pool,
+               struct arena *arena,
+               const char *name,
+               size_t object_bytes,
+               size_t align,
+               size_t count);
 /* All objects must be back. */
 void pool_fini(struct pool *pool);
 

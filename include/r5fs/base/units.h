@@ -14,12 +14,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SECTOR_BYTES 512u
-#define BLOCK_BYTES 4096u
-#define BLOCK_SHIFT 12
+#define SECTOR_BYTES  512u
+#define BLOCK_BYTES   4096u
+#define BLOCK_SHIFT   12
 #define BLOCK_SECTORS (BLOCK_BYTES / SECTOR_BYTES)
-#define MEMBERS_MIN 3u
-#define MEMBERS_MAX 32u
+#define MEMBERS_MIN   3u
+#define MEMBERS_MAX   32u
 
 struct fs_block {
     uint64_t nr;
