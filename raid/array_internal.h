@@ -30,6 +30,7 @@ struct array_journal {
     struct md_device device;
     enum journal_state state; /* [lock] */
     bool super_failed;        /* a superblock write failed: not written any more [super lock] */
+    struct log_block tail;    /* as durable, or about to be [lock] */
     uint64_t ring_blocks;     /* [fixed] */
     uint64_t since_ns;        /* [lock] */
     char cause[96];           /* [lock] */
@@ -43,6 +44,8 @@ struct array {
     bool writing;                /* array_start_writing succeeded [super lock] */
     struct arena *arena;         /* [fixed] used by assemble only */
 
+    uint32_t features; /* [fixed] md's feature map, the same on all devices */
+
     struct env_mutex super_lock;
     struct env_mutex lock;
     struct member members[MEMBERS_MAX]; /* by slot */
@@ -53,7 +56,8 @@ struct array {
     uint16_t
         roles[MD_ROLES_MAX]; /* by device number, as the next superblock will say [super lock] */
 
-    struct row_cells cells; /* row_cell.c; reads, write-out */
+    struct row_cells cells;      /* row_cell.c; reads, write-out */
+    struct read_sets *read_sets; /* [fixed] array_read.c */
 
     const char *problems[ARRAY_PROBLEMS_MAX]; /* [fixed] */
     unsigned problem_count;                   /* [fixed] */
@@ -81,6 +85,11 @@ array_slot_offset_bytes(const struct array *array, uint32_t slot, struct member_
 {
     return array->members[slot].device.data_offset_bytes + row.nr * BLOCK_BYTES;
 }
+
+/* Assemble's, once geometry and arena are set: memory for reads and flushes. array_close gives the
+ * locks back. */
+void array_read_init(struct array *array);
+void array_read_fini(struct array *array);
 
 /* Assemble's: remembers a line for array_problem(). Copies into the arena. */
 void array_add_problem(struct array *array, const char *line);

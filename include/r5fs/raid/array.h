@@ -117,9 +117,9 @@ struct array;
  * -EPERM degraded and not allowed. `out_why` says it in one line with the hint. */
 R5_MUST_CHECK int array_assemble(const struct array_assemble *how, struct io_queue *queue,
                                  struct array **out_array, char *out_why);
-/* Before the first member write of a mount that found a member missing: records it as faulty on all
- * that remain (W11: two rounds, each durable). Nothing to do otherwise. Also takes back a
- * JOURNAL_DEVICE_OK check of events. */
+/* Before the first member or log write of a mount: brings devices whose events are one behind (a torn
+ * round) level, then two rounds of events + 1, each durable, in which missing members become faulty
+ * (W11). The rounds happen in any case: a copy of a file taken before this mount is then stale. */
 R5_MUST_CHECK int array_start_writing(struct array *array, struct io_queue *queue);
 /* Clean stop: superblocks clean, flushed, events moved once. */
 R5_MUST_CHECK int array_stop_writing(struct array *array, struct io_queue *queue);
@@ -132,9 +132,9 @@ const char *array_name(const struct array *array);
 uint64_t array_events(struct array *array);
 bool array_is_read_only(const struct array *array);
 /* resync_offset of the freshest superblock: UINT64_MAX = clean. */
-uint64_t array_resync_offset(const struct array *array);
+uint64_t array_resync_offset(struct array *array);
 enum array_state array_state(struct array *array);
-/* The one slot that cannot be used, or ARRAY_NO_SLOT. CHECKs that the array has not failed. */
+/* The one slot that cannot be used (the lowest, when the array has failed), or ARRAY_NO_SLOT. */
 uint32_t array_missing_slot(struct array *array);
 void array_member_info(struct array *array, uint32_t slot, struct member_info *out_info);
 
