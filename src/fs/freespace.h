@@ -26,6 +26,7 @@
 #include "r5fs/base/units.h"
 
 struct fs;
+struct fs_thread;
 struct fs_txn;
 
 struct freespace_shadow {

@@ -65,13 +65,13 @@ struct fs_super_disk {
     le64 journal_generation; /* + 1 at each mount for writing */
     le64 name_seed;          /* of directory name hashes */
     le64 made_seconds;
-    uint8_t zero[4096 - 232];
+    uint8_t zero[4096 - 224];
 };
 _Static_assert(sizeof(struct fs_super_disk) == BLOCK_BYTES, "pinned by the format");
 _Static_assert(offsetof(struct fs_super_disk, fs_uuid) == 64, "pinned by the format");
 _Static_assert(offsetof(struct fs_super_disk, volume_blocks) == 128, "pinned by the format");
 _Static_assert(offsetof(struct fs_super_disk, tree_root) == 160, "pinned by the format");
-_Static_assert(offsetof(struct fs_super_disk, made_seconds) == 224, "pinned by the format");
+_Static_assert(offsetof(struct fs_super_disk, made_seconds) == 216, "pinned by the format");
 
 /* ---- groups ------------------------------------------------------------------------------------ */
 
