@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Start-up memory: handed out once, never singly freed, then sealed. The one home of malloc and mmap.
+ * Start-up memory: handed out once, never singly freed, then sealed. The one home of malloc and
+ * mmap.
  *
  *   main     |used|pad|used|........ left ........|    one mapping of a fixed size
  *   growing  chunks -> |used|pad|used|...| -> |used| -> |used|...| -> NULL
@@ -8,10 +9,10 @@
  *
  * Invariants:
  *   A1  main: used_bytes <= size_bytes, and every object lies within the mapping.
- *   A2  what is handed out is zeroed: the mapping and calloc both start as zeros, nothing is reused.
+ *   A2  what is handed out is zeroed: mapping and calloc start as zeros, and nothing is reused.
  *   A3  a sealed arena hands out nothing.
  *
- * Happy path: arena_init, arena_take for everything the *_need() functions have counted, arena_seal.
+ * Happy path: arena_init, arena_take for all that the *_need() functions counted, arena_seal.
  * Failure modes: a mapping that is refused is -ENOMEM; mlock refused leaves `locked` false and the
  * pages are at least populated; A3 broken or a main arena exhausted is our own mistake.
  * Thread: the one that starts up; nothing here is locked.
@@ -26,7 +27,7 @@
 #include "r5fs/base/units.h"
 
 #define CHUNK_BYTES ((size_t)1 << 20)
-/* A request beyond this gets a chunk of its own, so that the rest of the current one is not lost. */
+/* A request beyond this gets its own chunk, so that the rest of the current one is not lost. */
 #define CHUNK_SHARE_BYTES (CHUNK_BYTES / 4)
 
 struct arena_chunk {

@@ -65,7 +65,7 @@ void bitmap_clear_run(uint8_t *bits, uint32_t first, uint32_t count)
     fill_run(bits, first, count, 0x00);
 }
 
-/* The up to 64 bits from the start of the byte of `bit`; bytes past the end of the run read as 0. */
+/* Up to 64 bits from the start of the byte of `bit`; bytes past the end of the run read as 0. */
 static uint64_t load_word(const uint8_t *bits, uint64_t bit, uint32_t end)
 {
     uint64_t byte = bit / 8;

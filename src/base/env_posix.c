@@ -9,7 +9,7 @@
  *   E1  waits with a deadline run on the monotonic clock, the one now_ns() reads.
  *   E2  a waiting writer goes before new readers, or steady readers would starve it; so one thread
  *       must not take the same lock for reading twice.
- *   E3  a mutex knows its owner: locking it twice, or unlocking another thread's, is a CHECK failure.
+ *   E3  a mutex knows its owner: locking it twice or unlocking another's is a CHECK failure.
  *   E4  new threads block the signals that are sent from outside; the thread that called main
  *       receives them.
  *   E5  nothing here allocates from an arena or with malloc; thread slots are a fixed table.

@@ -8,8 +8,8 @@
  *
  * Invariants:
  *   M1  nothing here waits for another process: /dev/log is written without blocking. A log daemon
- *       that waits for a file on our own mount must not stop the thread that would serve it; so this
- *       is a datagram of our own instead of syslog(3), and what it refuses goes to stderr.
+ *       that waits for a file on our own mount must not stop the thread that would serve it; so
+ *       this is a datagram of our own instead of syslog(3), and what it refuses goes to stderr.
  *   M2  the line handed out is one line: control characters (names come from users) become '?'.
  *   M3  the lock covers copying only, and is never held while something is written or called.
  *   M4  errno is left as it was.
@@ -183,7 +183,6 @@ line_format(char line[LINE_BYTES], const char *module, const char *format, va_li
     int wanted = prefix;
 
     if (prefix >= 0 && prefix < LINE_BYTES) {
-        /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): every msg_* has started it. */
         int text = vsnprintf(line + prefix, (size_t)(LINE_BYTES - prefix), format, arguments);
         wanted = text < 0 ? prefix : prefix + text;
     }

@@ -4,8 +4,8 @@
  *
  * Two kinds: the main arena has a fixed size (the option memory=) and is one mapping, locked with
  * mlock where allowed; a growing arena (arena_init_growing) serves start-up work whose size is not
- * known beforehand (scanning a log, checking a filesystem) and the short-lived commands; it is freed
- * as a whole. Nothing is freed singly.
+ * known beforehand (scanning a log, checking a filesystem) and the short-lived commands; it is
+ * freed as a whole. Nothing is freed singly.
  */
 #ifndef R5FS_BASE_ARENA_H
 #define R5FS_BASE_ARENA_H
@@ -33,8 +33,8 @@ void arena_init_growing(struct arena *arena);
 void arena_fini(struct arena *arena);
 
 /* Zeroed memory aligned to `align` (a power of two, at most BLOCK_BYTES). A main arena that is
- * exhausted or sealed is a CHECK failure: sizes are computed beforehand with the *_need() functions;
- * a growing arena aborts when the system has no memory. Never NULL. Not thread-safe. */
+ * exhausted or sealed is a CHECK failure: sizes are computed beforehand with the *_need()
+ * functions; a growing arena aborts when the system has no memory. Never NULL. Not thread-safe. */
 void *arena_take(struct arena *arena, size_t bytes, size_t align);
 /* As arena_take, but NULL where memory is lacking (growing: also the system's). */
 void *arena_try_take(struct arena *arena, size_t bytes, size_t align);

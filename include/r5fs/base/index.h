@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Intrusive hash index from a 64-bit key to an object that embeds an index_node. The bucket array is
- * taken from the arena and never grows. The caller holds the lock. Keys are mixed, so that counting
- * keys spread. Duplicate keys are the caller's mistake (CHECK).
+ * Intrusive hash index from a 64-bit key to an object that embeds an index_node. The bucket array
+ * is taken from the arena and never grows. The caller holds the lock. Keys are mixed, so that
+ * counting keys spread. Duplicate keys are the caller's mistake (CHECK).
  */
 #ifndef R5FS_BASE_INDEX_H
 #define R5FS_BASE_INDEX_H

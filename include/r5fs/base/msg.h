@@ -2,8 +2,8 @@
 /*
  * Messages. One line each: "r5fs: MODULE: event key=value ...". Errors for a person at a terminal
  * follow "WHAT: WHY (hint: COMMAND)". They go to stderr, and to syslog once the daemon has detached
- * (msg_to_syslog). Lines of the same module beyond 20 a second are counted, not printed; the count is
- * printed afterwards. Debug lines only go to a ring in memory, dumped when a CHECK fails.
+ * (msg_to_syslog). Lines of the same module beyond 20 a second are counted, not printed; the count
+ * is printed afterwards. Debug lines only go to a ring in memory, dumped when a CHECK fails.
  * Any thread; never allocates, never fails.
  */
 #ifndef R5FS_BASE_MSG_H

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Pools of equal objects, carved out of the arena at start. Taking from a pool never sleeps and never
- * falls through to another allocator: an empty pool answers NULL, and whoever got NULL parks on a
- * named wait list of its own floor (journal/log_space.c holds the list for the write path).
+ * Pools of equal objects, carved out of the arena at start. Taking from a pool never sleeps and
+ * never falls through to another allocator: an empty pool answers NULL, and whoever got NULL parks
+ * on a named wait list of its own floor (journal/log_space.c holds the list for the write path).
  *
- * A pool is its own small lock; it may be used from any thread. Every pool registers itself, so that
- * `r5fs status -v` can show all counters.
+ * A pool is its own small lock; it may be used from any thread. Every pool registers itself, so
+ * that `r5fs status -v` can show all counters.
  */
 #ifndef R5FS_BASE_POOL_H
 #define R5FS_BASE_POOL_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A failed check says where, shows what went before, and ends the process, whatever else happens. */
+/* A failed check says where, shows what went before, and ends the process whatever happens. */
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/wait.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Messages: one tidy line each, levels, rate limit, ring, observer, and a log daemon that is stuck. */
+/* Messages: one tidy line each, levels, rate limit, ring, observer, a log daemon that is stuck. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
