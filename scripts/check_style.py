@@ -14,6 +14,8 @@ import c_source
 SPDX = "SPDX-License-Identifier: GPL-2.0-or-later"
 LINES_MAX = 650
 COLUMNS_MAX = 100
+# Kept byte for byte as another program made them.
+FOREIGN = ("tests/golden/", "LICENSE")
 # A word that marks unfinished work does not merge (put together here, so as not to find itself).
 UNFINISHED = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK"]) + r")\b")
 BANNED = {
@@ -102,7 +104,7 @@ def check_unique_names(report, paths):
 
 def main():
     report = Report()
-    paths = c_source.tree_files()
+    paths = [p for p in c_source.tree_files() if not p.startswith(FOREIGN)]
     checked = 0
     for path in paths:
         text = c_source.read(path) if os.path.getsize(os.path.join(c_source.ROOT, path)) < 1 << 20 else ""
