@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Missing, truncated, swapped, duplicated, foreign, read-only, busy, stale and damaged files, wrong
+# options: one clear line and the documented exit code, or a degraded mount; nothing is damaged.
+. "$(dirname "$0")/../lib/e2e/lib.sh"
+
+make_array 4 96M 16M --label bad >/dev/null || { echo "not ok create"; exit 1; }
+mount_array && cp -r /usr/include/linux "$mnt/" && unmount_array || { echo "not ok prepare"; exit 1; }
+cp -r --sparse=always "$work/disks" "$work/good"
+tree_sum() { (cd "$mnt" && find . -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum); }
+mount_array && sum=$(tree_sum) && unmount_array || { echo "not ok prepare"; exit 1; }
+
+reset_disks() {
+    rm -rf "$work/disks"
+    cp -r --sparse=always "$work/good" "$work/disks"
+}
+mount_dir() { "$R5FS" mount "$work/disks" "$mnt" "$@"; }
+still_good() { # NAME: the untouched files mount and hold the same bytes
+    claim "$1: the array is intact afterwards" bash -c "
+        '$R5FS' mount '$work/disks' '$mnt' -o degraded || exit 1
+        now=\$(cd '$mnt' && find . -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum)
+        '$R5FS' unmount '$mnt' || exit 1
+        [ \"\$now\" = '$sum' ]"
+}
+
+# --- members
+reset_disks
+rm "$work/disks/d1"
+claim_exit "a missing member is refused without -o degraded" 5 mount_dir
+still_good "a missing member"
+
+reset_disks
+truncate -s 50M "$work/disks/d2"
+claim_exit "a truncated member is not used" 5 mount_dir
+still_good "a truncated member"
+
+reset_disks
+rm "$work/disks/d1" "$work/disks/d2"
+claim_exit "two missing members cannot be mounted" 3 mount_dir -o degraded
+
+reset_disks
+mv "$work/disks/d0" "$work/disks/x" && mv "$work/disks/d1" "$work/disks/d0" && mv "$work/disks/x" "$work/disks/d1"
+claim "swapped names do not matter" mount_dir
+claim "unmount after swapped names" unmount_array
+
+reset_disks
+cp --sparse=always "$work/disks/d0" "$work/disks/d0copy"
+claim_exit "a member given twice (a copy) is refused" 1 mount_dir
+rm "$work/disks/d0copy"
+still_good "a duplicated member"
+
+reset_disks
+claim_exit "the same path twice is refused" 1 "$R5FS" mount "$work"/disks/d0 "$work"/disks/* "$mnt"
+
+mkdir -p "$work/foreign"
+"$R5FS" create --size 96M --journal "$work/foreign/j" --journal-size 16M "$work"/foreign/{a,b,c,d} >/dev/null
+reset_disks
+cp --sparse=always "$work/foreign/b" "$work/disks/d1"
+claim_exit "a member of another array is refused" 1 mount_dir
+reset_disks
+cp --sparse=always "$work/foreign/j" "$work/disks/journal"
+claim_exit "the journal of another array is refused" 1 mount_dir
+reset_disks
+
+if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
+    chmod -R a+rX "$work"
+    claim_exit "files that may not be written are refused for a read-write mount" 1 \
+        setpriv --reuid 65534 --regid 65534 --clear-groups "$R5FS" mount "$work/disks" "$mnt"
+fi
+still_good "read-only files"
+
+claim "mount for the busy test" mount_dir
+claim_exit "a second mount says who holds the files" 4 "$R5FS" mount "$work/disks" "$work"
+claim_exit "create refuses members in use" 4 "$R5FS" create --force "$work"/disks/d{0,1,2,3} --journal "$work/disks/journal"
+claim "unmount after the busy test" unmount_array
+
+reset_disks
+rm "$work/disks/d3"
+claim "mount degraded, so that d3 gets stale" mount_dir -o degraded
+claim "a file written while degraded" bash -c "echo new > '$mnt/new' && sync '$mnt/new'"
+claim "unmount degraded" unmount_array
+cp --sparse=always "$work/good/d3" "$work/disks/d3"
+claim "a stale member is left out, the array stays degraded" mount_dir
+claim "the newer file is there" grep -qx new "$mnt/new"
+claim "status says degraded" bash -c "'$R5FS' status --check '$mnt'; [ \$? -eq 10 ]"
+claim "unmount with the stale member" unmount_array
+
+# --- damage
+flip() { # FILE OFFSET: inverts one byte
+    local byte
+    byte=$(od -An -tu1 -j "$2" -N 1 "$1")
+    printf "\\$(printf %03o $((255 - byte)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+reset_disks
+flip "$work/disks/d0" $((4096 + 100))
+claim_exit "a flipped superblock makes the member unusable" 5 mount_dir
+still_good "a flipped superblock"
+reset_disks
+dd if=/dev/zero of="$work/disks/d0" bs=4096 seek=1 count=1 conv=notrunc status=none
+claim_exit "a zeroed superblock makes the member unusable" 5 "$R5FS" mount "$work"/disks/{d0,d1,d2,d3,journal} "$mnt"
+
+reset_disks
+rm "$work/disks/journal"
+claim "a missing journal: read-only" bash -c "'$R5FS' mount '$work/disks' '$mnt' -o ro && '$R5FS' unmount '$mnt'"
+reset_disks
+tail_sector=$("$R5FS" examine --json "$work/disks/journal" | python3 -c 'import json,sys; f=json.load(sys.stdin)["files"][0]; print(f["data_offset"]+f["log"]["tail"])')
+dd if=/dev/zero of="$work/disks/journal" bs=4096 seek=$((tail_sector / 4096)) count=1 conv=notrunc status=none
+claim_exit "a zeroed journal head is refused" 6 mount_dir
+
+# --- options
+reset_disks
+claim_exit "an unknown mount option" 2 mount_dir -o nonsense
+claim_exit "a wrong value" 2 mount_dir -o memory=lots
+claim_exit "too little memory" 2 mount_dir -o memory=1M
+claim_exit "an unknown command" 2 "$R5FS" frobnicate
+claim_exit "an unknown option" 2 "$R5FS" create --frobnicate
+claim_exit "two members are too few" 2 "$R5FS" create --size 64M "$work/n1" "$work/n2"
+claim_exit "a chunk that is no power of two" 2 "$R5FS" create --chunk 5K --size 64M "$work"/n{1,2,3}
+claim_exit "a journal below the least size" 2 "$R5FS" create --size 64M --journal-size 1M "$work"/n{1,2,3}
+claim_exit "create over data is refused" 5 "$R5FS" create "$work"/disks/d{0,1,2,3}
+claim_exit "unmount of what is not mounted" 3 "$R5FS" unmount "$work/disks"
+claim_exit "mount point missing" 3 "$R5FS" mount "$work/disks" "$work/nowhere"
+claim_exit "status of nothing" 3 "$R5FS" status "$work/nowhere"
+claim_exit "a later command says not yet" 1 "$R5FS" scrub start "$mnt"
+claim "nothing was made by refused creates" bash -c "! ls '$work'/n1 '$work'/n2 '$work'/n3 2>/dev/null | grep -q ."
+still_good "wrong options"
+finish
