@@ -143,6 +143,7 @@ void array_close(struct array *array)
         io_file_close(&array->journal.device.file);
         array->journal.device.open = false;
     }
+    array_read_fini(array);
     row_cells_fini(&array->cells);
     env_mutex_fini(&array->lock);
     env_mutex_fini(&array->super_lock);

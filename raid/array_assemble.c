@@ -410,6 +410,7 @@ int array_assemble(const struct array_assemble *how,
     int error = assemble(&assembly);
     if (error == 0) {
         keep_problems(&assembly);
+        array_read_init(assembly.array);
     }
     assembly_close_unplaced(&assembly);
     if (error == 0) {

@@ -468,12 +468,8 @@ static bool file_takes_direct(int fd, bool writable)
     if (transfer_was_refused(got)) {
         return false;
     }
-    if (writable && got == (ssize_t)sizeof(block) &&
-        transfer_was_refused(pwrite(fd, block, sizeof(block), 0))) {
-        return false;
-    }
-    /* The md superblock is one sector long. */
-    return !transfer_was_refused(pread(fd, block, SECTOR_BYTES, 0));
+    return !writable || got != (ssize_t)sizeof(block) ||
+           !transfer_was_refused(pwrite(fd, block, sizeof(block), 0));
 }
 
 static int file_set_direct(int fd, bool direct)

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "r5fs/base/check.h"
 #include "r5fs/base/env.h"
 #include "r5fs/base/list.h"
 #include "r5fs/base/units.h"
@@ -27,15 +28,24 @@ struct row_cell {
     struct list_node node;
     struct member_block row;
     bool exclusive;
+    bool torn; /* the members hold half of a write-out [lock] */
 };
 
 void row_cells_init(struct row_cells *cells);
 void row_cells_fini(struct row_cells *cells);
 /* False when another holder is in the way. */
-bool row_cell_try_lock(struct row_cells *cells, struct row_cell *cell, struct member_block row,
+bool row_cell_try_lock(struct row_cells *cells,
+                       struct row_cell *cell,
+                       struct member_block row,
                        bool exclusive);
-void row_cell_lock_wait(struct row_cells *cells, struct row_cell *cell, struct member_block row,
-                        bool exclusive);
+/* -EIO when a torn cell is in the way: it may stay for long, so nobody waits for it. */
+R5_MUST_CHECK int row_cell_lock_wait(struct row_cells *cells,
+                                     struct row_cell *cell,
+                                     struct member_block row,
+                                     bool exclusive);
+/* The holder of an exclusive cell keeps it while it waits for room on a full device: its row's
+ * blocks do not fit together, so nothing may be derived from them. Ends with the unlock. */
+void row_cell_mark_torn(struct row_cells *cells, struct row_cell *cell);
 void row_cell_unlock(struct row_cells *cells, struct row_cell *cell);
 
 #endif
