@@ -144,12 +144,11 @@ static bool write_syslog(int fd, enum msg_level level, const char *line)
         return false;
     }
     size_t length = (size_t)bytes < sizeof(packet) ? (size_t)bytes : sizeof(packet) - 1;
-    if (send(fd, packet, length, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) {
+    if (send(fd, packet, length, MSG_NOSIGNAL) >= 0) {
         return true;
     }
     /* The log daemon was restarted, or was not there at first. */
-    return errno != EAGAIN && syslog_connect(fd) &&
-           send(fd, packet, length, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
+    return errno != EAGAIN && syslog_connect(fd) && send(fd, packet, length, MSG_NOSIGNAL) >= 0;
 }
 
 static void write_line(enum msg_level level, const char *line)

@@ -2,6 +2,7 @@
 /* Bitmap: every function against an array of bools, inside guard bytes that must not change. */
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "kit.h"
 #include "r5fs/base/bitmap.h"
@@ -134,8 +135,6 @@ START_TEST(empty_run_is_both_set_and_clear)
 }
 END_TEST
 
-/* What valgrind and the address sanitizer would see anyway, for builds without them: the bytes of a
- * run that ends at an odd byte are the last of the object. */
 START_TEST(bits_past_the_end_do_not_matter)
 {
     uint8_t one[1] = {0x80};
@@ -147,6 +146,29 @@ START_TEST(bits_past_the_end_do_not_matter)
     ck_assert(bitmap_run_is_set(one, 0, 7));
     ck_assert_uint_eq(bitmap_next_clear(one, 0, 7), 7);
     ck_assert_uint_eq(bitmap_next_clear(one, 0, 8), 7);
+}
+END_TEST
+
+/* The page before the bytes and the one after cannot be touched. */
+START_TEST(bytes_outside_the_run_are_not_read)
+{
+    size_t page = 4096;
+    uint8_t *fence = mmap(NULL, 3 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    ck_assert_ptr_ne(fence, MAP_FAILED);
+    ck_assert_int_eq(mprotect(fence + page, page, PROT_READ | PROT_WRITE), 0);
+    for (uint32_t bit_count = 1; bit_count <= 200; bit_count++) {
+        uint8_t *field = fence + 2 * page - (bit_count + 7) / 8;
+        ck_assert_uint_eq(bitmap_count_set(field, 0, bit_count), 0);
+        ck_assert(bitmap_run_is_clear(field, 0, bit_count));
+        bitmap_set_run(field, 0, bit_count);
+        ck_assert(bitmap_run_is_set(field, bit_count / 2, bit_count - bit_count / 2));
+        ck_assert_uint_eq(bitmap_count_set(field, 0, bit_count), bit_count);
+        bitmap_clear_run(field, 0, bit_count);
+    }
+    bitmap_set_run(fence + page, 0, 1);
+    ck_assert_uint_eq(bitmap_next_clear(fence + page, 0, 8), 1);
+    ck_assert_int_eq(munmap(fence, 3 * page), 0);
 }
 END_TEST
 
@@ -167,6 +189,7 @@ int main(void)
     tcase_add_test(runs, every_short_run_is_set_found_and_cleared);
     tcase_add_test(runs, empty_run_is_both_set_and_clear);
     tcase_add_test(runs, bits_past_the_end_do_not_matter);
+    tcase_add_test(runs, bytes_outside_the_run_are_not_read);
     tcase_add_test_raise_signal(runs, run_beyond_the_last_address_aborts, SIGABRT);
     suite_add_tcase(suite, runs);
     return kit_run(suite);
