@@ -27,6 +27,8 @@
 #include "r5fs/raid/array.h"
 #include "r5fs/raid/row_cell.h"
 
+struct member_batch;
+
 enum stripe_state {
     STRIPE_IDLE,    /* no write-out under way */
     STRIPE_FILLED,  /* targets fixed; old contents that parity needs are in memory */
@@ -46,15 +48,15 @@ struct stripe_image {
 };
 
 struct stripe_slot {
-    struct stripe_image *newest;  /* [cache] */
-    struct stripe_image *target;  /* what this write-out brings to the member, or NULL [writer] */
-    uint8_t *old;                 /* member content before, an encode buffer, or NULL [writer] */
+    struct stripe_image *newest; /* [cache] */
+    struct stripe_image *target; /* what this write-out brings to the member, or NULL [writer] */
+    uint8_t *old;                /* member content before, an encode buffer, or NULL [writer] */
 };
 
 /* What the policy keeps for one generation of a row (journal/logged_stripe.c). */
 struct stripe_generation {
-    struct list_node live;     /* in order of first_seq, when first_seq != 0 [cache] */
-    uint64_t first_seq;        /* oldest unit with a payload of it, 0 = nothing logged [cache] */
+    struct list_node live; /* in order of first_seq, when first_seq != 0 [cache] */
+    uint64_t first_seq;    /* oldest unit with a payload of it, 0 = nothing logged [cache] */
     struct log_block first_position; /* of that unit's meta block [cache] */
 };
 
@@ -68,25 +70,32 @@ struct stripe_head {
     bool parity_placed;            /* frozen, and its parity payload is in a unit [cache] */
     bool reconstruct;              /* fill chose reconstruct-write [writer] */
     bool parity_missing;           /* the row's parity member is lost: no parity at all [writer] */
+    bool torn;                     /* a write-out met a full device half way; cell held [writer] */
+    bool restart;                  /* fill: a read failed, plan anew [writer] */
+    uint32_t unreadable;           /* fill: slot that cannot be read, or ARRAY_NO_SLOT [writer] */
     struct stripe_generation open; /* what is logged and not frozen [cache] */
     struct stripe_generation closing; /* what is being written out [cache] */
-    uint8_t *parity;               /* encode buffer: new parity [writer] */
-    struct row_cell cell;          /* [writer] */
-    struct stripe_slot slots[];    /* geometry.slots of them */
+    uint8_t *parity;                  /* encode buffer: new parity [writer] */
+    struct row_cell cell;             /* [writer] */
+    struct stripe_slot slots[];       /* geometry.slots of them */
 };
 
 struct stripe_cache {
-    struct array *array;            /* [fixed] */
-    struct pool heads;              /* as many as images: a head is never what lacks */
-    struct pool images;             /* "stripe image" */
-    struct pool encode;             /* 4 KiB buffers of write-out alone; at least 2n */
-    struct index index;             /* row -> head [cache] */
-    struct row_cells *cells;        /* the array's */
+    struct array *array;        /* [fixed] */
+    struct pool heads;          /* as many as images: a head is never what lacks */
+    struct pool images;         /* "stripe image" */
+    struct pool encode;         /* 4 KiB buffers of write-out alone; at least 2n */
+    struct index index;         /* row -> head [cache] */
+    struct row_cells *cells;    /* the array's */
+    struct member_batch *batch; /* requests of fill and write-out [writer] */
 };
 
 size_t stripe_cache_need(uint32_t slots, uint32_t images, uint32_t encode_buffers);
-void stripe_cache_init(struct stripe_cache *cache, struct array *array, struct arena *arena,
-                       uint32_t images, uint32_t encode_buffers);
+void stripe_cache_init(struct stripe_cache *cache,
+                       struct array *array,
+                       struct arena *arena,
+                       uint32_t images,
+                       uint32_t encode_buffers);
 void stripe_cache_fini(struct stripe_cache *cache);
 /* The cells that array_read uses too. */
 struct row_cells *array_row_cells(struct array *array);
@@ -110,23 +119,30 @@ uint32_t stripe_encode_need(const struct stripe_cache *cache);
  *
  * fill: takes encode buffers (the caller made sure that count * need are free), chooses for each row
  *   read-modify or reconstruct, whichever reads less (a lost slot among the targets forces
- *   reconstruct, a lost parity member needs neither), reads. A read error reconstructs where it can,
- *   else faults the member and starts the row over. Rows end FILLED or FAILED.
+ *   reconstruct, a lost parity member needs neither), reads. A read error makes the row plan anew
+ *   without that block; where that is impossible it fails. Rows end FILLED or FAILED.
  * encode: memory only. FILLED -> ENCODED.
- * write_out: takes the row cells, writes targets and parity (adjacent rows of a member in one
- *   request), faults members whose write fails (ENOSPC and EDQUOT are not a member's fault: returned,
- *   the rows stay ENCODED), frees the encode buffers, gives back the cells. Rows end IDLE or FAILED.
- *   Not flushed: array_flush_members().
+ * write_out: sorts `heads` by row, takes the row cells, writes targets and parity (adjacent rows of
+ *   a member in one request), faults members whose write fails, frees the encode buffers, gives back
+ *   the cells. Rows end IDLE or FAILED. ENOSPC and EDQUOT are not a member's fault: returned, the
+ *   rows they hit stay ENCODED and torn, to be written out again when there is room (their cells
+ *   stay held: deriving a block of such a row is -EIO). Not flushed: array_flush_members().
  * Return 0 or the first error; rows' states say which.
  */
-R5_MUST_CHECK int stripes_fill(struct stripe_cache *cache, struct io_queue *queue,
-                               struct stripe_head **heads, uint32_t count);
+R5_MUST_CHECK int stripes_fill(struct stripe_cache *cache,
+                               struct io_queue *queue,
+                               struct stripe_head **heads,
+                               uint32_t count);
 void stripes_encode(struct stripe_cache *cache, struct stripe_head **heads, uint32_t count);
-R5_MUST_CHECK int stripes_write_out(struct stripe_cache *cache, struct io_queue *queue,
-                                    struct stripe_head **heads, uint32_t count);
-/* Gives back the encode buffers of rows that go no further; they are IDLE again. */
+R5_MUST_CHECK int stripes_write_out(struct stripe_cache *cache,
+                                    struct io_queue *queue,
+                                    struct stripe_head **heads,
+                                    uint32_t count);
+/* Gives back the encode buffers of rows that go no further; they are IDLE again. A torn row stays
+ * torn: until a later write-out, or until its head is released, what it lacks is only in the log. */
 void stripes_abandon(struct stripe_cache *cache, struct stripe_head **heads, uint32_t count);
-/* Recovery: `head->parity` (an encode buffer) holds logged parity already: FILLED/IDLE -> ENCODED. */
+/* Recovery: `parity` (an encode buffer, taken first) holds the logged parity: IDLE -> ENCODED. NULL
+ * where none was logged because the parity member is missing. */
 uint8_t *stripe_take_encode_buffer(struct stripe_cache *cache);
 void stripe_set_logged_parity(struct stripe_head *head, uint8_t *parity);
 

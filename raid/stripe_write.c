@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Brings encoded rows to the members.
+ *
+ *   sort by row -> cells -> one batch of writes -> failed members are faulted -> cells back -> IDLE
+ *                                               \-> full device: the row stays ENCODED, torn
+ *
+ * Invariants:
+ *   W11  (log protocol) a slot is left out only when its loss is durable on all that remain, and a
+ *        member that failed a write is recorded so before its rows are called written.
+ *   ST8  (stripe.c) a torn row keeps its cell.
+ *   ST10 cells are taken in ascending order of rows (row_cell.c, liveness).
+ *
+ * Failure modes: a failed write faults the member, the rows are whole without it; when that was one
+ * member too many, the rows fail. ENOSPC and EDQUOT are nobody's fault: returned.
+ * Thread: the one that writes rows out; waits for cells, its writes, and the recording of a fault.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "stripe_internal.h"
+
+#define MODULE    "stripe"
+#define GIB_BYTES 1073741824.0
+
+struct write_out {
+    struct stripe_cache *cache;
+    struct io_queue *queue;
+    struct stripe_head **heads; /* ascending rows */
+    uint32_t count;
+    uint32_t taking;                    /* slots that are written to, one bit each */
+    uint32_t failed;                    /* slots whose write failed */
+    uint64_t failed_bytes[MEMBERS_MAX]; /* where, in the file */
+    int failed_error[MEMBERS_MAX];
+    int error; /* the first that the caller hears of */
+};
+
+static bool slot_in(uint32_t slots, uint32_t slot)
+{
+    return (slots >> slot & 1) != 0;
+}
+
+static void note_error(struct write_out *out, int error)
+{
+    out->error = out->error != 0 ? out->error : error;
+}
+
+/* Insertion sort: the journal hands rows over almost in order. */
+static void sort_by_row(struct stripe_head **heads, uint32_t count)
+{
+    for (uint32_t i = 1; i < count; i++) {
+        struct stripe_head *head = heads[i];
+        uint32_t at = i;
+        while (at > 0 && heads[at - 1]->row.nr > head->row.nr) {
+            heads[at] = heads[at - 1];
+            at--;
+        }
+        heads[at] = head;
+    }
+}
+
+static void cells_lock(struct write_out *out)
+{
+    for (uint32_t i = 0; i < out->count; i++) {
+        struct stripe_head *head = out->heads[i];
+        if (!head->torn) {
+            /* Only this row's own head could have torn it. */
+            R5_CHECK(row_cell_lock_wait(out->cache->cells, &head->cell, head->row, true) == 0);
+        }
+    }
+}
+
+static uint32_t slots_taking_writes(struct array *array)
+{
+    uint32_t slots = 0;
+
+    for (uint32_t slot = 0; slot < array->geometry.slots; slot++) {
+        slots |= (uint32_t)array_slot_takes_writes(array, slot) << slot;
+    }
+    return slots;
+}
+
+static void write_failed(void *context, const struct batch_request *request)
+{
+    struct write_out *out = context;
+    int error = request->io.result;
+
+    if (error != -ENOSPC && error != -EDQUOT) {
+        if (!slot_in(out->failed, request->slot)) {
+            out->failed |= UINT32_C(1) << request->slot;
+            out->failed_error[request->slot] = error;
+            out->failed_bytes[request->slot] = request->io.offset_bytes;
+        }
+        return;
+    }
+    note_error(out, error);
+    for (uint32_t i = 0; i < out->count; i++) {
+        if (stripe_in_request(out->heads[i], request)) {
+            out->heads[i]->restart = true;
+        }
+    }
+}
+
+static void write_row(struct write_out *out, struct stripe_head *head)
+{
+    struct array *array = out->cache->array;
+    uint32_t parity_slot = geometry_parity_slot(&array->geometry, head->row);
+
+    head->restart = false;
+    for (uint32_t slot = 0; slot < array->geometry.slots; slot++) {
+        const struct stripe_image *target = head->slots[slot].target;
+        uint8_t *data = target != NULL ? target->data : NULL;
+        if (slot == parity_slot) {
+            data = head->parity;
+        }
+        if (data != NULL && slot_in(out->taking, slot)) {
+            member_batch_add(out->cache->batch, slot, head->row, data);
+        }
+    }
+}
+
+/* W11: before a row is called written. False when the array has failed. */
+static bool fault_failed_members(struct write_out *out)
+{
+    char cause[sizeof(((struct member_info *)NULL)->cause)];
+    struct array *array = out->cache->array;
+    bool alive = true;
+
+    for (uint32_t slot = 0; slot < array->geometry.slots; slot++) {
+        if (!slot_in(out->failed, slot)) {
+            continue;
+        }
+        int length = snprintf(cause,
+                              sizeof(cause),
+                              "write error %s at %.1f GiB",
+                              strerrorname_np(-out->failed_error[slot]),
+                              (double)out->failed_bytes[slot] / GIB_BYTES);
+        R5_CHECK(length > 0); /* a long cause is cut */
+        int error = array_member_fault(array, out->queue, slot, cause);
+        if (error != 0) {
+            note_error(out, error);
+            alive = false;
+        }
+    }
+    return alive;
+}
+
+static void finish_row(struct write_out *out, struct stripe_head *head, bool alive)
+{
+    struct stripe_cache *cache = out->cache;
+
+    if (alive && head->restart) {
+        head->restart = false;
+        head->torn = true;
+        row_cell_mark_torn(cache->cells, &head->cell); /* ST8 */
+        return;
+    }
+    head->torn = false;
+    if (alive) {
+        stripe_free_buffers(cache, head);
+        stripe_move(head, STRIPE_IDLE);
+    } else {
+        stripe_fail(cache, head);
+    }
+    row_cell_unlock(cache->cells, &head->cell);
+}
+
+int stripes_write_out(struct stripe_cache *cache,
+                      struct io_queue *queue,
+                      struct stripe_head **heads,
+                      uint32_t count)
+{
+    struct write_out out = {.cache = cache, .queue = queue, .heads = heads, .count = count};
+    bool alive = array_state(cache->array) != ARRAY_FAILED;
+
+    sort_by_row(heads, count); /* ST10 */
+    for (uint32_t i = 0; i < count; i++) {
+        R5_CHECK(heads[i]->state == STRIPE_ENCODED);
+    }
+    cells_lock(&out);
+    if (alive) {
+        out.taking = slots_taking_writes(cache->array);
+        member_batch_start(cache->batch, queue, IO_WRITE, write_failed, &out);
+        for (uint32_t i = 0; i < count; i++) {
+            write_row(&out, heads[i]);
+        }
+        member_batch_finish(cache->batch);
+        alive = fault_failed_members(&out);
+    } else {
+        note_error(&out, -EIO);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        finish_row(&out, heads[i], alive);
+    }
+    return out.error;
+}
