@@ -33,10 +33,10 @@ static size_t bucket_count_for(size_t objects_max)
 
 size_t index_need(size_t objects_max)
 {
-    size_t bucket_bytes = sizeof(struct index_node *);
+    size_t slot_bytes = sizeof(struct index_node *);
 
     /* Whatever was taken before may end anywhere. */
-    return bucket_count_for(objects_max) * bucket_bytes + _Alignof(struct index_node *) - 1;
+    return bucket_count_for(objects_max) * slot_bytes + slot_bytes - 1;
 }
 
 void index_init(struct index *index, struct arena *arena, size_t objects_max)

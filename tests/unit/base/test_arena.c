@@ -98,8 +98,8 @@ START_TEST(growing_arena_serves_small_requests_from_one_chunk_around_a_large_one
 }
 END_TEST
 
-/* The address sanitizer's own allocator would end the process instead. */
-#ifndef __SANITIZE_ADDRESS__
+/* A sanitizer's own allocator would end the process instead. */
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 START_TEST(growing_arena_answers_null_where_the_system_has_no_memory)
 {
     struct arena arena;
@@ -203,7 +203,7 @@ int main(void)
     tcase_add_test(take, refused_request_takes_nothing);
     tcase_add_loop_test(take, random_objects_are_aligned_zeroed_and_disjoint, 0, 2);
     tcase_add_test(take, growing_arena_serves_small_requests_from_one_chunk_around_a_large_one);
-#ifndef __SANITIZE_ADDRESS__
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     tcase_add_test(take, growing_arena_answers_null_where_the_system_has_no_memory);
 #endif
     tcase_add_test(take, mapping_too_large_is_an_error);
