@@ -34,6 +34,7 @@ struct recovered_leftover {
     uint64_t offset;
     uint64_t seq;
     uint32_t facts;
+    bool foreign;
 };
 
 bool recovery_unit_is_foreign(const uint8_t *meta)
@@ -147,9 +148,8 @@ int recovery_beyond_look(struct recovery_scan *scan)
             .seq = meta_block_seq(block),
         };
         found.facts = beyond_facts(scan, block, found.position, distance);
-        if ((found.facts & BEYOND_AHEAD) != 0 && recovery_unit_is_foreign(block)) {
-            scan->foreign = true;
-        }
+        found.foreign = (found.facts & BEYOND_AHEAD) != 0 && recovery_unit_is_foreign(block);
+        scan->foreign = scan->foreign || found.foreign;
         int error = add_leftover(scan, &tail, &found);
         if (error != 0) {
             return error;
@@ -173,4 +173,9 @@ struct recovered_leftover *recovery_leftover_next(const struct recovery_scan *sc
 struct log_block recovery_leftover_position(const struct recovered_leftover *leftover)
 {
     return leftover->position;
+}
+
+bool recovery_leftover_is_foreign(const struct recovered_leftover *leftover)
+{
+    return leftover->foreign;
 }

@@ -104,5 +104,7 @@ struct log_block recovered_page_position(const struct recovery_scan *scan,
 struct recovered_leftover *recovery_leftover_next(const struct recovery_scan *scan,
                                                   struct recovered_leftover *leftover);
 struct log_block recovery_leftover_position(const struct recovered_leftover *leftover);
+/* Whether it is a unit that shows a foreign writer. */
+bool recovery_leftover_is_foreign(const struct recovered_leftover *leftover);
 
 #endif

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Recovery from end to end, for the journal that is being opened (docs/LOG_PROTOCOL.md, "Recovery").
+ *
+ *   flush all -> scan -> look beyond -> closed layers -> flush -> leftovers -> flush -> open rows
+ *                  |         \__ damaged: refused, unless accepted
+ *                  \____________ read-only: the view keeps the scan, nothing is written
+ *
+ * Invariants:
+ *   R1  what is read counts as durable, because everything was flushed before (sequence 23).
+ *   R2  the log goes on contiguously: at the stop, with the seq after the newest unit, the tail as it
+ *       was; open rows are again what they were, logged and not yet written out.
+ *
+ * Happy path: after a clean stop the scan finds one empty unit, and nothing is written.
+ * Failure modes: see journal_open; whatever step fails, the next open starts from the same log.
+ * Thread: the opening one.
+ */
+#include "recovery.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "journal_internal.h"
+#include "logged_stripe.h"
+#include "r5fs/base/msg.h"
+#include "reclaim.h"
+#include "recovery_replay.h"
+#include "recovery_scan.h"
+#include "recovery_view.h"
+
+#define MODULE   "journal"
+#define NS_PER_S UINT64_C(1000000000)
+
+/* ---- the journal as a sink --------------------------------------------------------------------- */
+
+static uint32_t sink_room(void *context)
+{
+    struct journal *j = context;
+
+    return (uint32_t)min_u64(pool_free_count(&j->cache.images), UINT32_MAX);
+}
+
+static int sink_add(void *context,
+                    struct fs_block block,
+                    const struct recovered_page *page,
+                    const uint8_t *data)
+{
+    struct journal *j = context;
+
+    env_mutex_lock(&j->lock);
+    int error = logged_stripe_add_recovered(j, block, page->seq, page->meta, data);
+    env_mutex_unlock(&j->lock);
+    return error;
+}
+
+static int sink_write_out(void *context, struct io_queue *queue)
+{
+    return reclaim_write_out_recovered(context, queue);
+}
+
+/* ---- recovery_run ------------------------------------------------------------------------------ */
+
+static void note_recovered(struct journal *j, const struct recovery_scan *scan, bool written)
+{
+    bool something = scan->closed_count + scan->open_count + scan->leftover_count > 0;
+
+    j->recovered = (struct journal_recovered){
+        .units = scan->units,
+        .closed_rows = scan->closed_count,
+        .open_rows = scan->open_count,
+        .leftovers = written ? scan->leftover_count : 0,
+        .at_s = something ? env_realtime_ns() / NS_PER_S : 0,
+    };
+    if (something) {
+        msg_info(MODULE,
+                 "log read units=%" PRIu64 " closed_rows=%" PRIu64 " open_rows=%" PRIu64
+                 " leftovers=%" PRIu64 " end=\"%s\"",
+                 scan->units,
+                 scan->closed_count,
+                 scan->open_count,
+                 scan->leftover_count,
+                 scan->stop_label);
+    }
+}
+
+/* R1 */
+static int flush_all(struct journal *j, struct io_queue *queue, char *out_why)
+{
+    int error = io_flush(queue, j->log.file);
+
+    if (error != 0) {
+        (void)snprintf(out_why,
+                       JOURNAL_WHY_BYTES,
+                       "journal %s: cannot be flushed: %s",
+                       j->log.file->path,
+                       strerror(-error));
+        return error;
+    }
+    error = array_flush_members(j->array, queue);
+    if (error != 0) {
+        (void)snprintf(out_why,
+                       JOURNAL_WHY_BYTES,
+                       "array: the members cannot be flushed: %s",
+                       strerror(-error));
+    }
+    return error;
+}
+
+/* R2 */
+static void continue_log(struct journal *j, const struct recovery_scan *scan)
+{
+    env_mutex_lock(&j->lock);
+    j->log.tail = scan->tail;
+    j->log.head = scan->stop;
+    j->log.next_seq = scan->stop_seq;
+    j->log.durable_seq = scan->last_seq;
+    j->log.durable_position = scan->last;
+    env_mutex_unlock(&j->lock);
+}
+
+static int
+replay(struct journal *j, struct recovery_scan *scan, struct io_queue *queue, char *out_why)
+{
+    const struct recovery_sink sink = {
+        .room = sink_room,
+        .add = sink_add,
+        .write_out = sink_write_out,
+        .context = j,
+    };
+    struct recovery_replay job;
+
+    recovery_replay_init(&job, scan, j->array, &j->cache, queue, out_why);
+    int error = recovery_replay_closed(&job);
+    if (error == 0) {
+        error = recovery_replay_clean(&job);
+    }
+    if (error != 0) {
+        return error;
+    }
+    continue_log(j, scan);
+    note_recovered(j, scan, true);
+    return recovery_replay_open(&job, &sink);
+}
+
+int recovery_run(struct journal *j, struct io_queue *queue, char *out_why)
+{
+    struct recovery_scan scan;
+    struct arena arena;
+    int error = flush_all(j, queue, out_why);
+
+    if (error != 0) {
+        return error;
+    }
+    arena_init_growing(&arena);
+    error =
+        recovery_scan_run(&scan, j->array, queue, &arena, j->options.accept_damaged_log, out_why);
+    if (error == 0) {
+        error = replay(j, &scan, queue, out_why);
+    }
+    arena_fini(&arena);
+    return error;
+}
+
+/* ---- the view ---------------------------------------------------------------------------------- */
+
+int recovery_view_open(struct journal *j, struct io_queue *queue, char *out_why)
+{
+    struct recovery_view *view = arena_take_array(j->options.arena, struct recovery_view, 1);
+    int error = recovery_view_init(view, j->array, queue, j->options.accept_damaged_log, out_why);
+
+    if (error == 0) {
+        j->view = view;
+        note_recovered(j, &view->scan, false);
+    }
+    return error;
+}
+
+int recovery_view_read(struct journal *j,
+                       struct io_queue *queue,
+                       struct fs_block first,
+                       uint32_t count,
+                       uint8_t *buffer)
+{
+    return recovery_view_read_blocks(j->view, queue, first, count, buffer);
+}
+
+void recovery_view_close(struct journal *j)
+{
+    if (j->view != NULL) {
+        recovery_view_fini(j->view);
+        j->view = NULL;
+    }
+}
