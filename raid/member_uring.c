@@ -252,7 +252,10 @@ static unsigned uring_wait(struct io_queue *queue)
     unsigned done = 0;
 
     if (!uring->enabled) {
-        R5_CHECK(io_uring_enable_rings(&uring->ring) == 0);
+        /* liburing 2.3 declares io_uring_enable_rings() and does not export it. */
+        int result =
+            io_uring_register((unsigned)uring->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+        R5_CHECK(result == 0);
         uring->enabled = true;
     }
     while (done == 0) {

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* row_cell.c: who may hold a row together, who waits, in which order. */
+#include <check.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+
+#include "array_kit.h"
+#include "r5fs/base/env.h"
+#include "r5fs/raid/row_cell.h"
+
+#define MS          UINT64_C(1000000)
+#define THREADS     8
+#define HAMMER_ROWS 3
+#define ROUNDS      20000
+
+static struct row_cells cells;
+
+static void set_up(void)
+{
+    row_cells_init(&cells);
+}
+
+static void tear_down(void)
+{
+    row_cells_fini(&cells);
+}
+
+START_TEST(shared_cells_of_a_row_go_together_an_exclusive_one_does_not)
+{
+    struct row_cell a;
+    struct row_cell b;
+    struct row_cell c;
+    ck_assert(row_cell_try_lock(&cells, &a, member_block(7), false));
+    ck_assert(row_cell_try_lock(&cells, &b, member_block(7), false));
+    ck_assert(!row_cell_try_lock(&cells, &c, member_block(7), true));
+    row_cell_unlock(&cells, &a);
+    ck_assert(!row_cell_try_lock(&cells, &c, member_block(7), true));
+    row_cell_unlock(&cells, &b);
+    ck_assert(row_cell_try_lock(&cells, &c, member_block(7), true));
+    ck_assert(!row_cell_try_lock(&cells, &a, member_block(7), false));
+    row_cell_unlock(&cells, &c);
+}
+END_TEST
+
+START_TEST(rows_of_one_bucket_do_not_meet)
+{
+    struct row_cell a;
+    struct row_cell b;
+    ck_assert(row_cell_try_lock(&cells, &a, member_block(7), true));
+    ck_assert(row_cell_try_lock(&cells, &b, member_block(7 + ROW_CELL_BUCKETS), true));
+    row_cell_unlock(&cells, &a);
+    row_cell_unlock(&cells, &b);
+}
+END_TEST
+
+struct waiter {
+    struct row_cell cell;
+    bool exclusive;
+    atomic_bool has_it;
+    int error;
+};
+
+static void wait_for_row(void *context)
+{
+    struct waiter *waiter = context;
+    waiter->error = row_cell_lock_wait(&cells, &waiter->cell, member_block(7), waiter->exclusive);
+    atomic_store(&waiter->has_it, waiter->error == 0);
+}
+
+static struct env_thread *start(struct waiter *waiter)
+{
+    struct env_thread *thread = NULL;
+    ck_assert_int_eq(env_thread_start(&thread, "waiter", wait_for_row, waiter), 0);
+    env_sleep_ns(30 * MS); /* until it stands in the queue */
+    return thread;
+}
+
+START_TEST(a_waiter_gets_the_row_when_its_holder_is_done)
+{
+    struct row_cell holder;
+    struct waiter waiter = {.exclusive = false};
+    ck_assert(row_cell_try_lock(&cells, &holder, member_block(7), true));
+    struct env_thread *thread = start(&waiter);
+    ck_assert(!atomic_load(&waiter.has_it));
+    row_cell_unlock(&cells, &holder);
+    env_thread_join(thread);
+    ck_assert(atomic_load(&waiter.has_it));
+    row_cell_unlock(&cells, &waiter.cell);
+}
+END_TEST
+
+START_TEST(later_readers_do_not_overtake_a_waiting_writer)
+{
+    struct row_cell reader;
+    struct row_cell later;
+    struct waiter writer = {.exclusive = true};
+    ck_assert(row_cell_try_lock(&cells, &reader, member_block(7), false));
+    struct env_thread *thread = start(&writer);
+    ck_assert(!row_cell_try_lock(&cells, &later, member_block(7), false));
+    row_cell_unlock(&cells, &reader);
+    env_thread_join(thread);
+    ck_assert(atomic_load(&writer.has_it));
+    row_cell_unlock(&cells, &writer.cell);
+    ck_assert(row_cell_try_lock(&cells, &later, member_block(7), false));
+    row_cell_unlock(&cells, &later);
+}
+END_TEST
+
+START_TEST(nobody_waits_for_a_torn_row)
+{
+    struct row_cell writer;
+    struct waiter before = {.exclusive = false};
+    struct row_cell after;
+    ck_assert(row_cell_try_lock(&cells, &writer, member_block(7), true));
+    struct env_thread *thread = start(&before);
+    row_cell_mark_torn(&cells, &writer);
+    env_thread_join(thread);
+    ck_assert_int_eq(before.error, -EIO);
+    ck_assert_int_eq(row_cell_lock_wait(&cells, &after, member_block(7), false), -EIO);
+    row_cell_unlock(&cells, &writer);
+    ck_assert_int_eq(row_cell_lock_wait(&cells, &after, member_block(7), false), 0);
+    row_cell_unlock(&cells, &after);
+}
+END_TEST
+
+/* Per row: readers inside, writers inside. */
+static atomic_int readers[HAMMER_ROWS];
+static atomic_int writers[HAMMER_ROWS];
+static atomic_int violations;
+
+static void hammer(void *context)
+{
+    uint64_t state = (uint64_t)(uintptr_t)context | 1;
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        struct row_cell cell;
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        uint64_t row = (state >> 33) % HAMMER_ROWS;
+        bool exclusive = (state >> 40) % 4 == 0;
+        if ((state >> 45) % 2 == 0) {
+            if (row_cell_lock_wait(&cells, &cell, member_block(row), exclusive) != 0) {
+                atomic_fetch_add(&violations, 1);
+                continue;
+            }
+        } else if (!row_cell_try_lock(&cells, &cell, member_block(row), exclusive)) {
+            continue;
+        }
+        atomic_fetch_add(exclusive ? &writers[row] : &readers[row], 1);
+        int most = exclusive ? 1 : 0;
+        if (atomic_load(&writers[row]) > most || (exclusive && atomic_load(&readers[row]) > 0)) {
+            atomic_fetch_add(&violations, 1);
+        }
+        atomic_fetch_sub(exclusive ? &writers[row] : &readers[row], 1);
+        row_cell_unlock(&cells, &cell);
+    }
+}
+
+START_TEST(many_threads_never_share_what_is_exclusive)
+{
+    struct env_thread *threads[THREADS];
+    for (uintptr_t i = 0; i < THREADS; i++) {
+        ck_assert_int_eq(env_thread_start(&threads[i], "hammer", hammer, (void *)(i + 1)), 0);
+    }
+    for (uint32_t i = 0; i < THREADS; i++) {
+        env_thread_join(threads[i]);
+    }
+    ck_assert_int_eq(atomic_load(&violations), 0);
+}
+END_TEST
+
+START_TEST(a_cell_left_behind_is_our_own_mistake)
+{
+    struct row_cell cell;
+    struct row_cells own;
+    row_cells_init(&own);
+    ck_assert(row_cell_try_lock(&own, &cell, member_block(1), true));
+    row_cells_fini(&own);
+}
+END_TEST
+
+static Suite *row_cell_suite(void)
+{
+    Suite *suite = suite_create("row_cell");
+    TCase *holding = tcase_create("holding");
+
+    tcase_add_checked_fixture(holding, set_up, tear_down);
+    tcase_set_timeout(holding, 60);
+    tcase_add_test(holding, shared_cells_of_a_row_go_together_an_exclusive_one_does_not);
+    tcase_add_test(holding, rows_of_one_bucket_do_not_meet);
+    tcase_add_test(holding, a_waiter_gets_the_row_when_its_holder_is_done);
+    tcase_add_test(holding, later_readers_do_not_overtake_a_waiting_writer);
+    tcase_add_test(holding, nobody_waits_for_a_torn_row);
+    tcase_add_test(holding, many_threads_never_share_what_is_exclusive);
+    tcase_add_test_raise_signal(holding, a_cell_left_behind_is_our_own_mistake, SIGABRT);
+    suite_add_tcase(suite, holding);
+    return suite;
+}
+
+int main(void)
+{
+    return array_kit_run(row_cell_suite());
+}
