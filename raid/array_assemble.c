@@ -36,7 +36,7 @@ static int settle_array(struct assembly *assembly)
     }
     const struct md_superblock *super = &assembly->freshest->device.super;
     array->uuid = super->set_uuid;
-    memcpy(array->name, super->name, sizeof(array->name));
+    md_super_print_name(super, array->name);
     array->events = super->events;
     array->resync_offset = super->resync_offset;
     array->features = super->features & ~MD_FEATURE_RECOVERY_OFFSET;

@@ -195,6 +195,10 @@ static int refuse_foreign(struct assembly *assembly, const struct candidate *cho
         }
         char theirs[UUID_TEXT_BYTES];
         char ours[UUID_TEXT_BYTES];
+        char their_name[MD_NAME_BYTES + 1];
+        char our_name[MD_NAME_BYTES + 1];
+        md_super_print_name(super, their_name);
+        md_super_print_name(wanted, our_name);
         uuid_print(&super->set_uuid, theirs);
         uuid_print(&wanted->set_uuid, ours);
         return assembly_refuse(assembly,
@@ -203,9 +207,9 @@ static int refuse_foreign(struct assembly *assembly, const struct candidate *cho
                                candidate->device.path,
                                md_super_role(super) == MD_ROLE_JOURNAL ? "journal" : "member",
                                theirs,
-                               super->name,
+                               their_name,
                                ours,
-                               wanted->name);
+                               our_name);
     }
     return 0;
 }

@@ -360,6 +360,16 @@ bool md_super_is_rebuilding(const struct md_superblock *super)
            md_super_role(super) != MD_ROLE_JOURNAL && super->recovery_offset != UINT64_MAX;
 }
 
+void md_super_print_name(const struct md_superblock *super, char out_name[MD_NAME_BYTES + 1])
+{
+    size_t at = 0;
+    for (; at < MD_NAME_BYTES && super->name[at] != '\0'; at++) {
+        bool plain = super->name[at] >= ' ' && super->name[at] <= '~';
+        out_name[at] = plain ? super->name[at] : '?';
+    }
+    out_name[at] = '\0';
+}
+
 uint64_t md_time_seconds(uint64_t packed)
 {
     return packed & ((UINT64_C(1) << TIME_SECONDS_BITS) - 1);

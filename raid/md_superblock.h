@@ -84,6 +84,9 @@ bool md_super_is_clean(const struct md_superblock *super);
 /* A member that a rebuild has not finished with. */
 bool md_super_is_rebuilding(const struct md_superblock *super);
 
+/* The name fit to be printed: anything but plain ASCII becomes '?'. */
+void md_super_print_name(const struct md_superblock *super, char out_name[MD_NAME_BYTES + 1]);
+
 /* Seconds since 1970 of md's packed time, and back. */
 uint64_t md_time_seconds(uint64_t packed);
 uint64_t md_time_pack(uint64_t realtime_ns);

@@ -118,6 +118,8 @@ static bool has_partitions(const struct ends *ends)
 static void describe_md(const struct md_superblock *super, char out_what[ARRAY_WHY_BYTES])
 {
     char uuid[UUID_TEXT_BYTES];
+    char name[MD_NAME_BYTES + 1];
+    md_super_print_name(super, name);
     uuid_print(&super->set_uuid, uuid);
     uint32_t role = md_super_role(super);
     const char *what = "spare or former member";
@@ -126,8 +128,7 @@ static void describe_md(const struct md_superblock *super, char out_what[ARRAY_W
     } else if (md_role_is_slot(role)) {
         what = "member";
     }
-    int written =
-        snprintf(out_what, ARRAY_WHY_BYTES, "md %s of array %s (%s)", what, uuid, super->name);
+    int written = snprintf(out_what, ARRAY_WHY_BYTES, "md %s of array %s (%s)", what, uuid, name);
     R5_CHECK(written > 0);
 }
 
