@@ -24,10 +24,10 @@
 
 #define IO_UNIT_BYTES ((size_t)LOG_UNIT_BLOCKS_MAX * BLOCK_BYTES)
 
-#define IO_UNIT_STATES(X)                                                                          \
-    X(FREE)      /* in the pool */                                                                 \
-    X(FILLING)   /* payloads are being chosen; has its seq and position */                         \
-    X(SUBMITTED) /* copied, sealed by its checksum, on its way to the log */                       \
+#define IO_UNIT_STATES(X)                                                    \
+    X(FREE)      /* in the pool */                                           \
+    X(FILLING)   /* payloads are being chosen; has its seq and position */   \
+    X(SUBMITTED) /* copied, sealed by its checksum, on its way to the log */ \
     X(WRITTEN)   /* all its bytes completed, or failed; not known to be durable */
 
 #define IO_UNIT_ENUM(name) IO_UNIT_##name,
@@ -43,22 +43,29 @@ struct io_unit_payload {
 };
 
 struct io_unit {
-    struct list_node free;      /* the pool's */
-    uint8_t *buffer;            /* [fixed] IO_UNIT_BYTES, block-aligned */
+    struct list_node free; /* the pool's */
+    uint8_t *buffer;       /* [fixed] IO_UNIT_BYTES, block-aligned */
     enum io_unit_state state;
     uint64_t seq;
-    struct log_block position;  /* of the meta block */
-    uint32_t count;             /* payloads */
-    uint32_t pending;           /* requests not done */
-    int result;                 /* first error of them */
+    struct log_block position;     /* of the meta block */
+    uint32_t count;                /* payloads */
+    uint32_t pending;              /* requests not done */
+    int result;                    /* first error of them */
     struct io_request requests[2]; /* two where the unit wraps */
     struct io_unit_payload payloads[LOG_UNIT_PAYLOADS_MAX];
 };
 
 struct io_units {
     struct pool pool;
-    struct io_unit **all; /* [fixed] for status and verify */
-    uint32_t count;       /* [fixed] */
+    uint32_t count; /* [fixed] */
+};
+
+/* Where a unit goes. */
+struct io_unit_target {
+    struct io_file *file;
+    const struct log_ring *ring;
+    uint32_t seed;
+    uint32_t undurable; /* units before it that are not durable */
 };
 
 size_t io_units_need(uint32_t count);
@@ -71,18 +78,22 @@ bool io_unit_is_full(const struct io_unit *unit);
 /* Blocks it takes in the ring. */
 uint32_t io_unit_blocks(const struct io_unit *unit);
 /* `image` and its data stay until the unit is durable. */
-void io_unit_add_data(struct io_unit *unit, struct fs_block block, struct stripe_image *image,
+void io_unit_add_data(struct io_unit *unit,
+                      struct fs_block block,
+                      struct stripe_image *image,
                       const uint8_t *source);
 /* `parity` does not change until the unit is submitted. */
 void io_unit_add_parity(struct io_unit *unit, struct member_block row, const uint8_t *parity);
-/* Copies the payloads, makes the meta block and sends the unit off. `undurable`: units before it that
- * are not durable. FILLING -> SUBMITTED; SUBMITTED -> WRITTEN inside io_wait(queue). */
-void io_unit_submit(struct io_unit *unit, struct io_queue *queue, struct io_file *file,
-                    const struct log_ring *ring, uint32_t seed, uint32_t undurable);
+/* Copies the payloads, makes the meta block and sends the unit off. FILLING -> SUBMITTED; SUBMITTED ->
+ * WRITTEN inside io_wait(queue). */
+void io_unit_submit(struct io_unit *unit,
+                    struct io_queue *queue,
+                    const struct io_unit_target *target);
 /* Gives a WRITTEN unit back. */
 void io_unit_put(struct io_units *units, struct io_unit *unit);
 /* Gives back a unit that is not to be written: the journal failed. FILLING -> FREE. */
 void io_unit_abandon(struct io_units *units, struct io_unit *unit);
 const char *io_unit_state_name(enum io_unit_state state);
+bool io_unit_may_move(enum io_unit_state from, enum io_unit_state to);
 
 #endif

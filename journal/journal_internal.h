@@ -30,27 +30,27 @@
 #include "r5fs/journal/journal.h"
 #include "r5fs/raid/stripe.h"
 
-#define JOURNAL_IO_UNITS_DEFAULT        8u
-#define JOURNAL_IO_UNITS_MIN            2u
-#define JOURNAL_COMMIT_INTERVAL_MS      5000u
-#define JOURNAL_BATCH_ROWS_MAX          LOG_UNIT_PAYLOADS_MAX /* parity payloads of one unit */
+#define JOURNAL_IO_UNITS_DEFAULT   8u
+#define JOURNAL_IO_UNITS_MIN       2u
+#define JOURNAL_COMMIT_INTERVAL_MS 5000u
+#define JOURNAL_BATCH_ROWS_MAX     LOG_UNIT_PAYLOADS_MAX /* parity payloads of one unit */
 
 /* Where the log stands. Positions are of meta blocks; the head is where the next one goes. */
 struct log {
-    struct io_file *file;              /* [fixed] */
-    struct log_ring ring;              /* [fixed] */
-    uint32_t seed;                     /* [fixed] of all checksums */
-    struct log_block head;             /* [lock], moved by the role's holder only */
-    uint64_t next_seq;                 /* [lock], likewise */
-    uint64_t durable_seq;              /* [lock] newest durable unit; recovery: the last valid one */
+    struct io_file *file;  /* [fixed] */
+    struct log_ring ring;  /* [fixed] */
+    uint32_t seed;         /* [fixed] of all checksums */
+    struct log_block head; /* [lock], moved by the role's holder only */
+    uint64_t next_seq;     /* [lock], likewise */
+    uint64_t durable_seq;  /* [lock] newest durable unit; recovery: the last valid one */
     struct log_block durable_position; /* [lock] its meta block */
     struct log_block tail;             /* [lock] the durable tail, as in the superblock */
     uint64_t role_next;                /* [lock] tickets of the writer role */
     uint64_t role_serving;             /* [lock] */
     struct env_cond role_moved;
     struct io_unit *batch[LOG_UNITS_IN_FLIGHT_MAX]; /* [role] units composed, not yet durable */
-    uint32_t batch_count;              /* [role] */
-    uint64_t bytes_written;            /* [lock] */
+    uint32_t batch_count;                           /* [role] */
+    uint64_t bytes_written;                         /* [lock] */
 };
 
 enum log_space_class {
@@ -70,45 +70,49 @@ enum log_space_cause {
 
 /* All [lock]. See log_space.h for the invariant. */
 struct log_space {
-    uint64_t outstanding;     /* blocks reserved and not used by a write: data and metadata */
-    uint64_t txn_used;        /* metadata blocks joined to the running transaction */
-    uint64_t txn_outstanding; /* metadata blocks reserved and not joined */
-    uint64_t dirty;           /* images DIRTY */
-    uint64_t unplaced;        /* generations with images whose parity is in no unit */
-    uint32_t txn_max;         /* [fixed] */
-    uint32_t data_step;       /* [fixed] */
-    uint64_t images_max;      /* [fixed] */
+    uint64_t outstanding; /* blocks reserved that are no image yet: data, metadata joined or not */
+    uint64_t txn_used;    /* of them: joined to the running transaction */
+    uint64_t txn_outstanding;                    /* of them: metadata not joined */
+    uint64_t dirty;                              /* images DIRTY */
+    uint64_t unplaced;                           /* parities that will be logged: see log_space.h */
+    uint64_t images_used;                        /* in all states */
+    uint32_t images_max;                         /* [fixed] */
+    uint32_t txn_max;                            /* [fixed] */
+    uint32_t data_step;                          /* [fixed] */
     struct list_node waiting[LOG_SPACE_CLASSES]; /* journal_reservation.waiter */
     uint64_t parked;
-    bool wanted[LOG_SPACE_CAUSES]; /* causes of the waiters now */
-    uint64_t wanted_blocks;        /* log blocks that the first waiter for log space asks for */
+    bool wanted[LOG_SPACE_CAUSES]; /* causes of the first waiters now */
+    uint64_t wanted_log;           /* blocks that the first waiter for log space asks for */
     struct env_cond granted;
-    struct pool blocks_counter;  /* "log space": counters only */
-    struct pool credits_counter; /* "transaction credit": counters only */
+    struct pool log_counter; /* "log space": counters only */
+    struct pool txn_counter; /* "transaction credit": counters only */
 };
 
 struct commit {
-    uint64_t running_txn;  /* [lock] */
-    uint64_t durable_txn;  /* [lock] newest transaction that is durable */
-    bool leading;          /* [lock] one commit at a time */
-    uint64_t waiting;      /* [lock] callers inside journal_commit */
-    uint64_t count;        /* [lock] */
+    uint64_t running_txn; /* [lock] */
+    uint64_t durable_txn; /* [lock] newest transaction that is durable */
+    bool leading;         /* [lock] one commit at a time */
+    uint64_t count;       /* [lock] */
     struct env_cond ended;
+    struct fs_block
+        address[JOURNAL_TXN_BLOCKS_MAX];         /* [role] of the closing transaction's blocks */
+    const uint8_t *data[JOURNAL_TXN_BLOCKS_MAX]; /* [role] */
 };
 
 struct reclaim {
     struct stripe_head **heads; /* [log thread] the batch */
     uint32_t head_count;        /* [log thread] */
     uint32_t head_max;          /* [fixed] encode buffers for so many rows */
-    bool stuck;                 /* [lock] the batch waits for space on the members' hosts */
-    int error;                  /* [lock] why write-out does not advance; 0 = it does */
-    uint64_t retry_ns;          /* [lock] when a stuck batch is tried again */
-    bool unflushed;             /* [lock] rows were written and the members not flushed since */
-    uint64_t unflushed_seq;     /* [lock] oldest unit of those rows */
-    struct log_block unflushed_position; /* [lock] */
-    bool draining;              /* [lock] below the low marks it stops again */
-    uint64_t tried_seq;         /* [lock] rows first logged up to here were tried since they were stuck */
-    struct env_cond written;    /* rows got to the members, the log got empty, or the journal failed */
+    uint64_t batch_seq;         /* [lock] oldest unit of the rows in the batch, 0 = no batch */
+    bool stuck;                 /* [lock] the batch waits for space on a member's host */
+    uint64_t retry_ns;          /* [lock] when it is tried again */
+    uint64_t failed_rows; /* [lock] live rows that cannot be filled: too much of them is lost */
+    int error;            /* [lock] write-out has ended for good: the array failed; 0 = no */
+    bool draining;        /* [lock] went above the high mark, not yet below the low one */
+    uint64_t pin_seq;     /* [lock] oldest unit of rows frozen since the members' flush, 0 = none */
+    struct log_block pin_position; /* [lock] its meta block */
+    uint64_t rows_written;         /* [lock] since open */
+    struct env_cond written; /* rows got to the members, the tail moved, or neither will happen */
 };
 
 struct log_thread {
@@ -118,8 +122,11 @@ struct log_thread {
     bool ready;                /* [lock] its queue is open, or `error` says why not */
     int error;                 /* [lock] */
     bool stop;                 /* [lock] */
-    uint64_t want_written_seq; /* [lock] write out rows first logged up to here (write-through, drain) */
-    uint64_t want_empty;       /* [lock] callers that want an empty log */
+    bool fail_started;         /* [lock] journal_fail_finish is under way */
+    bool fail_done;            /* [lock] and over */
+    bool fail_resync;          /* [log thread] resync_offset was set for its time */
+    uint64_t want_written_seq; /* [lock] write out rows first logged up to here */
+    uint64_t want_empty;       /* [lock] callers that wait for an empty log */
     uint64_t last_use_ns;      /* [lock] of a foreground operation */
 };
 
@@ -130,21 +137,25 @@ struct journal {
     struct env_mutex lock;           /* the order lock */
     enum journal_mode mode;          /* [lock] moved by journal_mode_move */
     int failing;                     /* [lock] first error of the journal device, 0 = none */
+    const char *fail_what;           /* [lock] what met it */
     struct log log;
     struct log_space space;
     struct io_units units;
-    struct stripe_cache cache;       /* [lock] as its [cache] */
-    struct list_node dirty;          /* [lock] images DIRTY, by stripe_image.link, oldest first */
-    struct list_node live;           /* [lock] stripe_generation.live, by first_seq */
-    uint64_t live_rows;              /* [lock] generations on it */
-    uint64_t oldest_dirty_ns;        /* [lock] 0 = nothing is dirty */
+    struct stripe_cache cache; /* [lock] as its [cache] */
+    struct list_node dirty;    /* [lock] images DIRTY, by stripe_image.link, oldest first */
+    struct list_node live;     /* [lock] open generations, stripe_generation.live, by first_seq */
+    uint64_t live_rows;        /* [lock] on it */
+    uint64_t oldest_dirty_ns;  /* [lock] 0 = nothing is dirty */
     struct commit commit;
     struct reclaim reclaim;
     struct log_thread thread;
-    struct journal_client client;    /* [fixed] before the first write */
+    struct journal_client client;       /* [fixed] before the first write */
     struct journal_recovered recovered; /* [fixed] */
-    struct recovery_view *view;      /* [fixed] read_only: the log over the members; else NULL */
+    struct recovery_view *view;         /* [fixed] read_only: the log over the members; else NULL */
 };
+
+/* Invariants of the images, the lists and the sums; CHECKs. Takes the lock. For tests. */
+void journal_verify(struct journal *j);
 
 /*
  * Recovery's side. recovery_run(j, queue, out_why) (recovery.h) is called by journal_open on the opening
@@ -153,8 +164,8 @@ struct journal {
  *   2. sets log.tail (as in the superblock), log.head, log.next_seq, log.durable_seq and
  *      log.durable_position (the last valid unit),
  *   3. hands the open images over, rows in order of their first_seq, each row whole, with
- *      logged_stripe_add_recovered() (logged_stripe.h); when that answers -ENOBUFS in the middle of a
- *      row nothing of the row was kept that the caller must undo: see there,
+ *      logged_stripe_add_recovered() (logged_stripe.h). Where the cache has no room for a whole row
+ *      more: reclaim_write_out_recovered() (reclaim.h), then on; a row is never handed over in parts,
  *   4. fills j->recovered.
  * With options.read_only: recovery_view_open(j, queue, out_why) sets j->view and j->recovered instead,
  * recovery_view_read(j, queue, first, count, buffer) reads, recovery_view_close(j) ends. With no_replay

@@ -3,13 +3,25 @@
 #ifndef R5FS_JOURNAL_RECLAIM_H
 #define R5FS_JOURNAL_RECLAIM_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "journal_internal.h"
 
-#include "r5fs/base/check.h"
-#include "r5fs/raid/member_io.h"
+void reclaim_init(struct journal *j, uint32_t encode_buffers);
+void reclaim_fini(struct journal *j);
 
-struct journal;
+/* The log thread: one batch of rows, oldest first, or the stuck one again. `all`: as many as fit, else
+ * about one stripe. -EIO: the journal failed; anything else that went wrong is in j->reclaim. */
+R5_MUST_CHECK int reclaim_batch(struct journal *j, struct io_queue *queue, bool all);
+/* The log thread, after the journal failed: the same without logging parity. */
+void reclaim_batch_unlogged(struct journal *j, struct io_queue *queue);
+/* The log thread, no batch in hand: flushes the members, then moves the tail. */
+R5_MUST_CHECK int reclaim_move_tail(struct journal *j, struct io_queue *queue);
+/* The same, behind an empty unit: the log is empty afterwards if nothing was logged meanwhile. */
+R5_MUST_CHECK int reclaim_make_empty(struct journal *j, struct io_queue *queue);
+
+/* [lock] Whether a row first logged in unit `seq` or before is not on the members. */
+bool reclaim_is_behind(const struct journal *j, uint64_t seq);
+/* [lock] Whether waiting for rows has no end that can be foreseen. */
+bool reclaim_is_halted(const struct journal *j);
 
 /* Recovery, when the open rows exceed the cache: writes out every row handed over so far, under W1 and
  * W2 (parity units are appended at log.head), flushes the members, leaves the tail alone. Afterwards all

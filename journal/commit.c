@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Commits: everything written so far becomes durable, the running transaction in one unit.
+ *
+ *   leader:    role | data units, flush ... | client locked: rest of the data, the transaction |
+ *                   | client unlocked: write, flush, durable | role given, client told
+ *   followers:       '-- wait for `ended`; the next leader is one of those that came too late
+ *
+ * Invariants:
+ *   C1  one commit at a time (`leading`), from before the role to after the client was told.
+ *   C2  a transaction's blocks are in one unit, behind all data written before it closed (W5, W10).
+ *   C3  while the client is locked nothing is dirtied: the second half is bounded by what was dirty.
+ *   C4  the unit in which a transaction closes has its images before the client is unlocked: the
+ *       client's buffers may change at once (second buffers, W5).
+ *
+ * Happy path: above. Nothing volatile: returns at once, no flush.
+ * Failure modes: the journal failed: -EIO for the leader and all who wait; a transaction that had closed
+ * is reported by client->durable(-EIO), one that had not goes on running, in memory.
+ * Thread: any caller of journal_commit, or the log thread for the timer and for those on the no-space
+ * lists. Order: role -> client's lock -> j->lock.
+ */
+#include "commit.h"
+
+#include <errno.h>
+
+#include "log.h"
+#include "log_space.h"
+#include "logged_stripe.h"
+#include "reclaim.h"
+
+#define COMMIT_EXTRA_ROUNDS \
+    3u /* beyond what was dirty at first, before the client is locked anyway */
+
+void commit_init(struct journal *j)
+{
+    j->commit.running_txn = 1;
+    env_cond_init(&j->commit.ended);
+}
+
+void commit_fini(struct journal *j)
+{
+    R5_CHECK(!j->commit.leading);
+    env_cond_fini(&j->commit.ended);
+}
+
+bool commit_is_needed(const struct journal *j)
+{
+    return j->space.dirty > 0 || j->space.txn_used > 0;
+}
+
+/* ---- the leader ----------------------------------------------------------------------------- */
+
+/* Whether the rest, and the transaction, go into the units at once. */
+static bool dirty_fits(const struct journal *j)
+{
+    uint64_t units = min_u64(j->units.count, LOG_UNITS_IN_FLIGHT_MAX);
+
+    return j->space.dirty <= (units - 1) * (LOG_UNIT_PAYLOADS_MAX - MEMBERS_MAX);
+}
+
+/* [lock] As many rounds as what is dirty now needs, and some for what comes meanwhile. */
+static uint64_t rounds_max(const struct journal *j)
+{
+    return COMMIT_EXTRA_ROUNDS + j->space.dirty / LOG_UNIT_PAYLOADS_MAX / j->units.count;
+}
+
+/* Data units while the client goes on writing. */
+static int write_data_rounds(struct journal *j, struct io_queue *queue)
+{
+    int error = 0;
+
+    env_mutex_lock(&j->lock);
+    uint64_t rounds = dirty_fits(j) ? 0 : rounds_max(j);
+    env_mutex_unlock(&j->lock);
+    while (error == 0 && rounds > 0) {
+        env_mutex_lock(&j->lock);
+        log_place_dirty(j);
+        env_mutex_unlock(&j->lock);
+        error = log_batch_write(j, queue);
+        env_mutex_lock(&j->lock);
+        rounds = dirty_fits(j) ? 0 : rounds - 1;
+        env_mutex_unlock(&j->lock);
+    }
+    return error;
+}
+
+/* The client is locked: all that is left of the data. Units may be composed and unwritten afterwards. */
+static int place_rest_of_data(struct journal *j, struct io_queue *queue)
+{
+    int error = 0;
+    bool left = true;
+
+    while (left && error == 0) {
+        env_mutex_lock(&j->lock);
+        log_place_dirty(j);
+        left = j->space.dirty > 0;
+        env_mutex_unlock(&j->lock);
+        if (left) {
+            error = log_batch_write(j, queue);
+        }
+    }
+    return error;
+}
+
+/* [lock] All blocks of the transaction into one unit. False when no unit is free. */
+static bool place_txn(struct journal *j, uint32_t count)
+{
+    struct io_unit *unit = log_unit_with_room(j, count);
+
+    if (unit == NULL) {
+        return false;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        struct stripe_image *image = logged_stripe_place_new(
+            j, j->commit.address[i], j->commit.data[i], unit->seq, unit->position);
+
+        io_unit_add_data(unit, j->commit.address[i], image, image->data);
+        log_head_advance(j);
+    }
+    return true;
+}
+
+static uint32_t fetch_txn(struct journal *j)
+{
+    uint32_t count = j->client.seal == NULL ? 0 : j->client.seal(j->client.context);
+
+    R5_CHECK(count <= JOURNAL_TXN_BLOCKS_MAX);
+    for (uint32_t i = 0; i < count; i++) {
+        j->client.block(j->client.context, i, &j->commit.address[i], &j->commit.data[i]);
+        R5_CHECK(j->commit.address[i].nr < j->geometry->volume_blocks);
+    }
+    return count;
+}
+
+/* The client is locked. Sets the number of the transaction that closed. */
+static int close_txn(struct journal *j, struct io_queue *queue, uint64_t *out_txn)
+{
+    int error = place_rest_of_data(j, queue); /* C2 */
+
+    if (error != 0) {
+        return error;
+    }
+    uint32_t count = fetch_txn(j);
+    env_mutex_lock(&j->lock);
+    R5_CHECK(count <= j->space.txn_used);
+    bool placed = count == 0 || place_txn(j, count);
+    env_mutex_unlock(&j->lock);
+    if (!placed) {
+        error = log_batch_write(j, queue);
+        if (error != 0) {
+            return error;
+        }
+        env_mutex_lock(&j->lock);
+        placed = place_txn(j, count);
+        R5_CHECK(placed);
+        env_mutex_unlock(&j->lock);
+    }
+    env_mutex_lock(&j->lock);
+    log_space_close_txn(j);
+    j->oldest_dirty_ns = 0;
+    *out_txn = j->commit.running_txn;
+    j->commit.running_txn++;
+    log_space_serve(j); /* the next transaction has room */
+    env_mutex_unlock(&j->lock);
+    if (j->client.closed != NULL) {
+        j->client.closed(j->client.context, *out_txn);
+    }
+    return 0;
+}
+
+static void client_lock(struct journal *j)
+{
+    if (j->client.lock != NULL) {
+        j->client.lock(j->client.context);
+    }
+}
+
+static void client_unlock(struct journal *j)
+{
+    if (j->client.unlock != NULL) {
+        j->client.unlock(j->client.context);
+    }
+}
+
+static int commit_lead(struct journal *j, struct io_queue *queue)
+{
+    uint64_t txn = 0;
+
+    log_role_take_wait(j);
+    int error = write_data_rounds(j, queue);
+    if (error == 0) {
+        client_lock(j);
+        error = close_txn(j, queue, &txn);
+        client_unlock(j);
+    }
+    if (error == 0) {
+        error = log_batch_write(j, queue);
+    }
+    R5_CHECK(error != 0 || txn != 0);
+    log_role_give(j);
+    env_mutex_lock(&j->lock);
+    if (error == 0) {
+        j->commit.durable_txn = txn;
+        j->commit.count++;
+    }
+    env_mutex_unlock(&j->lock);
+    if (txn != 0 && j->client.durable != NULL) {
+        j->client.durable(j->client.context, txn, error);
+    }
+    return error;
+}
+
+/* ---- leader or follower --------------------------------------------------------------------- */
+
+/* [lock] Returns when `txn` is durable. */
+static int commit_wait(struct journal *j, struct io_queue *queue, uint64_t txn)
+{
+    int error = 0;
+
+    while (error == 0 && j->commit.durable_txn < txn) {
+        if (j->failing != 0) {
+            error = -EIO;
+        } else if (j->commit.leading) {
+            env_cond_wait(&j->commit.ended, &j->lock);
+        } else if (!commit_is_needed(j) && txn == j->commit.running_txn) {
+            return 0; /* nothing is volatile: what was written is durable, or was freed again */
+        } else {
+            j->commit.leading = true; /* C1 */
+            env_mutex_unlock(&j->lock);
+            error = commit_lead(j, queue);
+            env_mutex_lock(&j->lock);
+            j->commit.leading = false;
+            env_cond_broadcast(&j->commit.ended);
+            env_cond_signal(&j->thread.wake);
+        }
+    }
+    return error;
+}
+
+int commit_running(struct journal *j, struct io_queue *queue)
+{
+    env_mutex_lock(&j->lock);
+    int error = commit_wait(j, queue, j->commit.running_txn);
+    env_mutex_unlock(&j->lock);
+    return error;
+}
+
+/* [lock] Write-through: until the rows are on the members, or will not get there: they are durable in
+ * the log all the same. */
+static void wait_written(struct journal *j)
+{
+    uint64_t seq = j->log.durable_seq;
+
+    if (j->thread.want_written_seq < seq) {
+        j->thread.want_written_seq = seq;
+    }
+    env_cond_signal(&j->thread.wake);
+    while (reclaim_is_behind(j, seq) && !reclaim_is_halted(j) && !j->thread.stop) {
+        env_cond_wait(&j->reclaim.written, &j->lock);
+    }
+}
+
+int journal_commit(struct journal *j, struct io_queue *queue, uint64_t txn)
+{
+    env_mutex_lock(&j->lock);
+    R5_CHECK(txn <= j->commit.running_txn);
+    if (j->mode == JOURNAL_READ_ONLY) {
+        env_mutex_unlock(&j->lock);
+        return -EROFS;
+    }
+    j->thread.last_use_ns = env_now_ns();
+    int error = commit_wait(j, queue, txn);
+    if (error == 0 && j->mode == JOURNAL_WRITE_THROUGH) {
+        wait_written(j);
+    }
+    env_mutex_unlock(&j->lock);
+    return error;
+}
+
+uint64_t journal_running_txn(struct journal *j)
+{
+    env_mutex_lock(&j->lock);
+    uint64_t txn = j->commit.running_txn;
+    env_mutex_unlock(&j->lock);
+    return txn;
+}

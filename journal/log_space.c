@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Reservations and the no-space lists. The invariant, the classes and the liveness argument stand in
+ * log_space.h.
+ *
+ *   journal_reserve -> waiting[class] -> log_space_serve -> granted        (at once where there is room)
+ *                                             ^ every place that frees calls it, in j->lock
+ *
+ * Happy path: reserve, write / join, release. Failure modes: see log_space.h, last part.
+ * Thread: any.
+ */
+#include "log_space.h"
+
+#include <errno.h>
+
+#include "log.h"
+#include "logged_stripe.h"
+
+/* One request must fit into an empty journal: its own 4 each, one empty unit, FIXED. */
+#define LEAST_BLOCKS                                                                              \
+    (LOG_SPACE_PER_BLOCK * (LOG_SPACE_DATA_STEP_MIN + LOG_SPACE_TXN_MIN) + LOG_SPACE_EMPTY_UNIT + \
+     LOG_SPACE_FIXED)
+
+/* A journal file of 4 MiB has a ring of 3 MiB. */
+_Static_assert(LEAST_BLOCKS <= 768, "the smallest journal file of 4 MiB is enough");
+_Static_assert(MEMBERS_MAX <= LOG_UNIT_PAYLOADS_MAX, "a row's images fit into one unit");
+
+uint64_t journal_least_blocks(const struct geometry *geometry)
+{
+    (void)
+        geometry; /* a row never has more blocks than a unit: the number of members is no part of it */
+    return LEAST_BLOCKS;
+}
+
+void log_space_init(struct journal *j, uint32_t images_max)
+{
+    struct log_space *space = &j->space;
+    uint64_t ring = j->log.ring.blocks;
+
+    R5_CHECK(ring >= LEAST_BLOCKS);
+    uint64_t txn = (ring - LOG_SPACE_FIXED - LOG_SPACE_PER_BLOCK * LOG_SPACE_DATA_STEP_MIN) / 8;
+    txn = max_u64(min_u64(txn, JOURNAL_TXN_BLOCKS_MAX), LOG_SPACE_TXN_MIN);
+    uint64_t data = max_u64(min_u64(ring / 32, LOG_SPACE_DATA_STEP_MAX), LOG_SPACE_DATA_STEP_MIN);
+
+    R5_CHECK(LOG_SPACE_PER_BLOCK * (data + txn) + LOG_SPACE_EMPTY_UNIT + LOG_SPACE_FIXED <= ring);
+    space->images_max = images_max;
+    space->txn_max = (uint32_t)min_u64(txn, images_max / 2);
+    space->data_step = (uint32_t)min_u64(data, images_max / 4);
+    R5_CHECK(space->txn_max > 0 && space->data_step > 0);
+    for (unsigned i = 0; i < LOG_SPACE_CLASSES; i++) {
+        list_init(&space->waiting[i]);
+    }
+    env_cond_init(&space->granted);
+    pool_register_external(&space->log_counter, "log space", ring);
+    pool_register_external(&space->txn_counter, "transaction credit", space->txn_max);
+}
+
+void log_space_fini(struct journal *j)
+{
+    R5_CHECK(j->space.parked == 0);
+    pool_fini(&j->space.txn_counter);
+    pool_fini(&j->space.log_counter);
+    env_cond_fini(&j->space.granted);
+}
+
+uint64_t log_space_reserved(const struct log_space *space)
+{
+    return LOG_SPACE_PER_BLOCK * space->outstanding + LOG_SPACE_PER_DIRTY * space->dirty +
+           LOG_SPACE_PER_UNPLACED * space->unplaced;
+}
+
+void log_space_verify(const struct journal *j)
+{
+    const struct log_space *space = &j->space;
+
+    /* The empty unit may be in the log already while the tail is on its way to it. */
+    R5_CHECK(log_used(j) + log_space_reserved(space) + LOG_UNIT_BLOCKS_MAX <= j->log.ring.blocks);
+    R5_CHECK(space->images_used + space->outstanding <= space->images_max);
+    R5_CHECK(space->txn_used + space->txn_outstanding <= space->txn_max);
+    R5_CHECK(space->txn_used + space->txn_outstanding <= space->outstanding);
+}
+
+static void show_counters(struct journal *j)
+{
+    struct log_space *space = &j->space;
+
+    pool_external_set(&space->log_counter, log_used(j) + log_space_reserved(space));
+    pool_external_set(&space->txn_counter, space->txn_used + space->txn_outstanding);
+}
+
+bool log_space_wants_room(const struct journal *j)
+{
+    return j->space.wanted[LOG_SPACE_NO_IMAGE] || j->space.wanted[LOG_SPACE_NO_LOG];
+}
+
+bool log_space_fits_if_used(const struct journal *j, uint64_t used)
+{
+    return used + log_space_reserved(&j->space) + j->space.wanted_log + LOG_SPACE_FIXED <=
+           j->log.ring.blocks;
+}
+
+/* ---- granting ------------------------------------------------------------------------------- */
+
+static enum log_space_class class_of(const struct journal_reservation *r)
+{
+    return r->want_meta > 0 ? LOG_SPACE_TXN : LOG_SPACE_DATA;
+}
+
+/* What a request lacks now. */
+static enum log_space_cause cause_of(const struct journal *j, const struct journal_reservation *r)
+{
+    const struct log_space *space = &j->space;
+    uint64_t want = (uint64_t)r->want_data + r->want_meta;
+
+    if (space->txn_used + space->txn_outstanding + r->want_meta > space->txn_max) {
+        return LOG_SPACE_NO_TXN_ROOM;
+    }
+    if (space->images_used + space->outstanding + want > space->images_max) {
+        return LOG_SPACE_NO_IMAGE;
+    }
+    if (log_used(j) + log_space_reserved(space) + LOG_SPACE_PER_BLOCK * want + LOG_SPACE_FIXED >
+        j->log.ring.blocks) {
+        return LOG_SPACE_NO_LOG;
+    }
+    return LOG_SPACE_NONE;
+}
+
+/* The counters that show a waiter of this cause. */
+static struct pool *cause_pool(struct journal *j, enum log_space_cause cause)
+{
+    switch (cause) {
+    case LOG_SPACE_NO_TXN_ROOM: return &j->space.txn_counter;
+    case LOG_SPACE_NO_IMAGE: return &j->cache.images;
+    case LOG_SPACE_NO_LOG:
+    case LOG_SPACE_NONE:
+    case LOG_SPACE_CAUSES: break;
+    }
+    return &j->space.log_counter;
+}
+
+static void unpark(struct journal *j, struct journal_reservation *r)
+{
+    R5_CHECK(j->space.parked > 0);
+    list_remove(&r->waiter);
+    j->space.parked--;
+    env_cond_broadcast(&j->space.granted);
+}
+
+static void grant(struct journal *j, struct journal_reservation *r)
+{
+    struct log_space *space = &j->space;
+
+    r->data_blocks = r->want_data;
+    r->meta_blocks = r->want_meta;
+    r->granted = true;
+    space->outstanding += (uint64_t)r->want_data + r->want_meta;
+    space->txn_outstanding += r->want_meta;
+    unpark(j, r);
+}
+
+static struct journal_reservation *first_waiter(const struct log_space *space, unsigned class)
+{
+    struct list_node *node = list_first(&space->waiting[class]);
+
+    return node == NULL ? NULL : container_of(node, struct journal_reservation, waiter);
+}
+
+/* Tries the first of each class, who parked first before the other. True when one was granted. */
+static bool serve_one(struct journal *j)
+{
+    struct log_space *space = &j->space;
+    struct journal_reservation *order[LOG_SPACE_CLASSES] = {first_waiter(space, LOG_SPACE_TXN),
+                                                            first_waiter(space, LOG_SPACE_DATA)};
+
+    if (order[0] == NULL || (order[1] != NULL && order[1]->parked_ns < order[0]->parked_ns)) {
+        struct journal_reservation *swap = order[0];
+        order[0] = order[1];
+        order[1] = swap;
+    }
+    for (unsigned i = 0; i < LOG_SPACE_CAUSES; i++) {
+        space->wanted[i] = false;
+    }
+    space->wanted_log = 0;
+    for (unsigned i = 0; i < LOG_SPACE_CLASSES && order[i] != NULL; i++) {
+        enum log_space_cause cause = cause_of(j, order[i]);
+
+        if (cause == LOG_SPACE_NONE) {
+            grant(j, order[i]);
+            return true;
+        }
+        space->wanted[cause] = true;
+        if (cause == LOG_SPACE_NO_LOG) {
+            space->wanted_log =
+                LOG_SPACE_PER_BLOCK * ((uint64_t)order[i]->want_data + order[i]->want_meta);
+        }
+        if (cause != LOG_SPACE_NO_TXN_ROOM) {
+            return false; /* nobody overtakes at what all need */
+        }
+    }
+    return false;
+}
+
+/* Why no request can ever be served, or 0. */
+static int refusal(const struct journal *j)
+{
+    if (j->mode == JOURNAL_READ_ONLY || j->mode == JOURNAL_FAILED) {
+        return -EROFS;
+    }
+    return j->reclaim.error != 0 ? -EIO : 0;
+}
+
+static void fail_waiters(struct journal *j, int error)
+{
+    for (unsigned class = 0; class < LOG_SPACE_CLASSES; class ++) {
+        struct journal_reservation *r = first_waiter(&j->space, class);
+
+        while (r != NULL) {
+            r->error = error;
+            unpark(j, r);
+            r = first_waiter(&j->space, class);
+        }
+    }
+    for (unsigned i = 0; i < LOG_SPACE_CAUSES; i++) {
+        j->space.wanted[i] = false;
+    }
+}
+
+void log_space_serve(struct journal *j)
+{
+    struct log_space *space = &j->space;
+    int error = refusal(j);
+    bool served = error == 0 && space->parked > 0;
+
+    show_counters(j);
+    while (served) {
+        served = serve_one(j);
+    }
+    if (error == 0 && j->reclaim.stuck && log_space_wants_room(j)) {
+        error = -ENOSPC; /* a member's host is full: better said than waited for */
+    }
+    if (error != 0 && space->parked > 0) {
+        fail_waiters(j, error);
+    }
+    for (unsigned i = LOG_SPACE_NO_TXN_ROOM; i < LOG_SPACE_CAUSES; i++) {
+        if (space->wanted[i]) {
+            env_cond_signal(&j->thread.wake);
+        }
+    }
+}
+
+/* ---- the door ------------------------------------------------------------------------------- */
+
+/* Waits on the no-space list until granted or refused. */
+static int park_wait(struct journal *j, struct journal_reservation *r)
+{
+    struct pool *pool = cause_pool(j, cause_of(j, r));
+
+    pool_note_parked(pool);
+    while (list_is_linked(&r->waiter)) {
+        env_cond_wait(&j->space.granted, &j->lock);
+    }
+    pool_note_served(pool, (env_now_ns() - r->parked_ns) / 1000);
+    return r->granted ? 0 : r->error;
+}
+
+int journal_reserve(struct journal *j,
+                    struct journal_reservation *r,
+                    uint32_t data_blocks,
+                    uint32_t meta_blocks)
+{
+    R5_CHECK(r->data_blocks == 0 && r->meta_blocks == 0);
+    r->want_data = data_blocks;
+    r->want_meta = meta_blocks;
+    r->granted = false;
+    r->interrupted = false;
+    r->error = 0;
+    r->parked_ns = env_now_ns();
+    env_mutex_lock(&j->lock);
+    int error = refusal(j);
+    if (error == 0 && (data_blocks > j->space.data_step || meta_blocks > j->space.txn_max)) {
+        error = -EINVAL;
+    }
+    if (error == 0) {
+        j->thread.last_use_ns = r->parked_ns;
+        list_add_tail(&j->space.waiting[class_of(r)], &r->waiter);
+        j->space.parked++;
+        log_space_serve(j);
+        if (r->granted || !list_is_linked(&r->waiter)) {
+            error = r->error;
+        } else {
+            error = park_wait(j, r);
+        }
+    }
+    env_mutex_unlock(&j->lock);
+    return error;
+}
+
+void journal_interrupt(struct journal *j, struct journal_reservation *r)
+{
+    env_mutex_lock(&j->lock);
+    if (r->waiter.next != NULL && list_is_linked(&r->waiter)) {
+        r->interrupted = true;
+        r->error = -EINTR;
+        unpark(j, r);
+        log_space_serve(j); /* it may have stood before others */
+    }
+    env_mutex_unlock(&j->lock);
+}
+
+void journal_release(struct journal *j, struct journal_reservation *r)
+{
+    struct log_space *space = &j->space;
+
+    if (r->data_blocks == 0 && r->meta_blocks == 0) {
+        return;
+    }
+    env_mutex_lock(&j->lock);
+    uint64_t unused = (uint64_t)r->data_blocks + r->meta_blocks;
+    R5_CHECK(space->outstanding >= unused && space->txn_outstanding >= r->meta_blocks);
+    space->outstanding -= unused;
+    space->txn_outstanding -= r->meta_blocks;
+    r->data_blocks = 0;
+    r->meta_blocks = 0;
+    log_space_serve(j);
+    env_mutex_unlock(&j->lock);
+}
+
+struct journal_limits journal_limits(const struct journal *j)
+{
+    return (struct journal_limits){.data_step = j->space.data_step, .meta_step = j->space.txn_max};
+}
+
+/* ---- what was reserved is used ---------------------------------------------------------------- */
+
+void log_space_use_data(struct journal *j, struct journal_reservation *r)
+{
+    R5_CHECK(r->data_blocks > 0);
+    R5_CHECK(j->space.outstanding > 0);
+    r->data_blocks--;
+    j->space.outstanding--;
+}
+
+void log_space_close_txn(struct journal *j)
+{
+    R5_CHECK(j->space.outstanding >= j->space.txn_used);
+    j->space.outstanding -= j->space.txn_used;
+    j->space.txn_used = 0;
+}
+
+/* Something volatile exists from now on: the commit timer runs. */
+static void note_dirty(struct journal *j)
+{
+    if (j->oldest_dirty_ns == 0) {
+        j->oldest_dirty_ns = env_now_ns();
+        env_cond_signal(&j->thread.wake);
+    }
+}
+
+void journal_txn_join(struct journal *j, struct journal_reservation *r)
+{
+    env_mutex_lock(&j->lock);
+    R5_CHECK(r->meta_blocks > 0);
+    R5_CHECK(j->space.txn_outstanding > 0);
+    r->meta_blocks--;
+    j->space.txn_outstanding--;
+    j->space.txn_used++;
+    note_dirty(j);
+    env_mutex_unlock(&j->lock);
+}
+
+void journal_txn_leave(struct journal *j, struct journal_reservation *r)
+{
+    env_mutex_lock(&j->lock);
+    R5_CHECK(j->space.txn_used > 0);
+    j->space.txn_used--;
+    j->space.txn_outstanding++;
+    r->meta_blocks++;
+    env_mutex_unlock(&j->lock);
+}
+
+void journal_write(struct journal *j,
+                   struct journal_reservation *r,
+                   struct fs_block block,
+                   const uint8_t *data)
+{
+    R5_CHECK(block.nr < j->geometry->volume_blocks);
+    env_mutex_lock(&j->lock);
+    if (logged_stripe_write(j, block, data)) {
+        log_space_use_data(j, r);
+    }
+    note_dirty(j);
+    env_mutex_unlock(&j->lock);
+}
+
+/* Whichever is less: looking each block up, or walking all that is dirty. */
+void journal_discard(struct journal *j, struct fs_block first, uint64_t count)
+{
+    env_mutex_lock(&j->lock);
+    if (count <= j->space.dirty) {
+        for (uint64_t i = 0; i < count; i++) {
+            logged_stripe_discard(j, fs_block_add(first, i));
+        }
+    } else {
+        list_for_each_safe (node, after, &j->dirty) {
+            struct fs_block block =
+                logged_stripe_block_of(j, container_of(node, struct stripe_image, link));
+
+            if (block.nr >= first.nr && block.nr - first.nr < count) {
+                logged_stripe_discard(j, block);
+            }
+        }
+    }
+    log_space_serve(j);
+    env_mutex_unlock(&j->lock);
+}

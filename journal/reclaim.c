@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Write-out: rows to the members, and the tail behind them.
+ *
+ *   role taken | freeze, fill, encode, parity unit, journal flush | role given | members written | finish
+ *                                                     ... later: members flushed | superblock: tail
+ *
+ * Invariants:
+ *   R1  a row's members are written only when its parity payload is durable (W2), or its parity member
+ *       is missing; what is written is LOGGED, so durable (W1).
+ *   R2  the role is held from freeze to the durable parity: no payload of a frozen row comes before its
+ *       parity in the log (W8), and no committer ever meets such a row.
+ *   R3  one batch at a time; one that is stuck on a full host stays the batch until it is through.
+ *   R4  pin_seq names the oldest unit of all rows frozen since the last flush of the members; the tail
+ *       does not pass it (W3).
+ *   R5  a batch takes no more encode buffers than there are (head_max rows).
+ *
+ * Happy path: reclaim_batch until enough is free, then reclaim_move_tail.
+ * Failure modes: no space on a member's host: stuck, tried again each second. A row with too much lost
+ * to be filled stays logged and is passed over. The array failed: write-out is over. The journal
+ * failed: the batch stays as it is; journal_fail.c goes on from there.
+ * Thread: the log thread; the opening thread before it runs.
+ */
+#include "reclaim.h"
+
+#include <errno.h>
+
+#include "log.h"
+#include "log_space.h"
+#include "logged_stripe.h"
+#include "r5fs/base/msg.h"
+
+#define RECLAIM_BATCH_BLOCKS 64u /* 256 KiB, then the commit list is looked at */
+#define RECLAIM_RETRY_NS     1000000000ull
+#define RECLAIM_WINDOW_ROWS  256u /* how far around a row its stripe is searched for others */
+
+void reclaim_init(struct journal *j, uint32_t encode_buffers)
+{
+    uint64_t rows = encode_buffers / stripe_encode_need(&j->cache);
+
+    R5_CHECK(rows >= 1);
+    j->reclaim.head_max = (uint32_t)min_u64(rows, JOURNAL_BATCH_ROWS_MAX);
+    j->reclaim.heads =
+        arena_take_array(j->options.arena, struct stripe_head *, j->reclaim.head_max);
+    env_cond_init(&j->reclaim.written);
+}
+
+void reclaim_fini(struct journal *j)
+{
+    env_cond_fini(&j->reclaim.written);
+}
+
+/* ---- picking -------------------------------------------------------------------------------- */
+
+/* [lock] R4 */
+static void pin(struct journal *j, const struct stripe_generation *generation)
+{
+    struct reclaim *reclaim = &j->reclaim;
+
+    if (reclaim->pin_seq == 0 || generation->first_seq < reclaim->pin_seq) {
+        reclaim->pin_seq = generation->first_seq;
+        reclaim->pin_position = generation->first_position;
+    }
+    if (reclaim->batch_seq == 0 || generation->first_seq < reclaim->batch_seq) {
+        reclaim->batch_seq = generation->first_seq;
+    }
+}
+
+/* [lock] */
+static bool pick_row(struct journal *j, struct stripe_head *head, uint64_t *blocks)
+{
+    if (head->state == STRIPE_FAILED || !logged_stripe_freeze(j, head)) {
+        return false;
+    }
+    pin(j, &head->closing);
+    j->reclaim.heads[j->reclaim.head_count] = head;
+    j->reclaim.head_count++;
+    *blocks += head->image_count;
+    return true;
+}
+
+/* [lock] Other rows of the same stripe: the members are written in longer pieces. */
+static void pick_neighbours(struct journal *j, struct member_block row, uint64_t *blocks)
+{
+    uint64_t window = min_u64(j->geometry->chunk_blocks, RECLAIM_WINDOW_ROWS);
+    uint64_t first = round_down(row.nr, window);
+
+    for (uint64_t nr = first; nr < first + window; nr++) {
+        struct stripe_head *head = j->reclaim.head_count < j->reclaim.head_max
+                                       ? stripe_find(&j->cache, member_block(nr))
+                                       : NULL;
+        if (head != NULL) {
+            (void)pick_row(j, head, blocks); /* false: nothing to write out there */
+        }
+    }
+}
+
+/* [lock, role] */
+static void pick(struct journal *j, uint64_t blocks_max)
+{
+    struct list_node *node = list_first(&j->live);
+    uint64_t blocks = 0;
+
+    R5_CHECK(j->reclaim.head_count == 0);
+    while (node != NULL && blocks < blocks_max && j->reclaim.head_count < j->reclaim.head_max) {
+        struct stripe_head *head = container_of(node, struct stripe_head, open.live);
+        struct member_block row = head->row;
+
+        if (pick_row(j, head, &blocks)) {
+            pick_neighbours(j, row, &blocks);
+            node = list_first(&j->live);
+        } else {
+            node = node->next == &j->live ? NULL : node->next;
+        }
+    }
+}
+
+/* ---- fill, encode, log ---------------------------------------------------------------------- */
+
+/* Rows that could not be filled leave the batch; their images stay LOGGED. */
+static void drop_failed(struct journal *j)
+{
+    struct reclaim *reclaim = &j->reclaim;
+    uint32_t kept = 0;
+
+    env_mutex_lock(&j->lock);
+    for (uint32_t i = 0; i < reclaim->head_count; i++) {
+        struct stripe_head *head = reclaim->heads[i];
+
+        if (head->state == STRIPE_FAILED) {
+            logged_stripe_unfreeze(j, head);
+            reclaim->failed_rows++;
+        } else {
+            reclaim->heads[kept] = head;
+            kept++;
+        }
+    }
+    reclaim->head_count = kept;
+    env_mutex_unlock(&j->lock);
+}
+
+/* [lock, role] One parity payload for each row that has a parity member. */
+static void place_parity(struct journal *j)
+{
+    struct reclaim *reclaim = &j->reclaim;
+
+    for (uint32_t i = 0; i < reclaim->head_count; i++) {
+        struct stripe_head *head = reclaim->heads[i];
+
+        if (!head->parity_missing) {
+            struct io_unit *unit = log_unit_with_room(j, 1);
+            R5_CHECK(unit != NULL);
+            io_unit_add_parity(unit, head->row, head->parity);
+            log_head_advance(j);
+        }
+        logged_stripe_parity_placed(j, head);
+    }
+}
+
+/* With the role: rows frozen, filled, encoded, their parity durable. */
+static int prepare(struct journal *j, struct io_queue *queue, uint64_t blocks_max)
+{
+    struct reclaim *reclaim = &j->reclaim;
+
+    env_mutex_lock(&j->lock);
+    int failing = j->failing;
+    if (failing == 0) {
+        pick(j, blocks_max);
+    }
+    env_mutex_unlock(&j->lock);
+    if (failing != 0) {
+        return -EIO;
+    }
+    if (reclaim->head_count == 0) {
+        return 0;
+    }
+    int error = stripes_fill(&j->cache, queue, reclaim->heads, reclaim->head_count);
+    if (error != 0) {
+        drop_failed(j);
+    }
+    stripes_encode(&j->cache, reclaim->heads, reclaim->head_count);
+    env_mutex_lock(&j->lock);
+    place_parity(j);
+    env_mutex_unlock(&j->lock);
+    return log_batch_write(j, queue);
+}
+
+/* ---- to the members ------------------------------------------------------------------------- */
+
+/* [lock] What write_out left of the batch: nothing, or the rows that met a full host. */
+static void batch_settle(struct journal *j)
+{
+    struct reclaim *reclaim = &j->reclaim;
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < reclaim->head_count; i++) {
+        struct stripe_head *head = reclaim->heads[i];
+
+        switch (head->state) {
+        case STRIPE_IDLE:
+            logged_stripe_finish(j, head);
+            reclaim->rows_written++;
+            break;
+        case STRIPE_ENCODED:
+            reclaim->heads[kept] = head;
+            kept++;
+            break;
+        case STRIPE_FAILED: /* frozen for ever: its images go on answering reads */
+            reclaim->error = -EIO;
+            break;
+        case STRIPE_FILLED: R5_CHECK(head->state != STRIPE_FILLED); break;
+        }
+    }
+    reclaim->head_count = kept;
+    if (kept == 0 && reclaim->error == 0) {
+        reclaim->batch_seq = 0;
+    }
+}
+
+static void write_out(struct journal *j, struct io_queue *queue)
+{
+    struct reclaim *reclaim = &j->reclaim;
+    int error = 0;
+
+    if (reclaim->head_count > 0) {
+        error = stripes_write_out(&j->cache, queue, reclaim->heads, reclaim->head_count);
+    }
+    env_mutex_lock(&j->lock);
+    bool was_stuck = reclaim->stuck;
+    batch_settle(j);
+    reclaim->stuck = reclaim->head_count > 0;
+    if (reclaim->stuck) {
+        reclaim->retry_ns = env_now_ns() + RECLAIM_RETRY_NS;
+    }
+    bool said = was_stuck == reclaim->stuck && reclaim->error == 0;
+    log_space_serve(j);
+    env_cond_broadcast(&reclaim->written);
+    env_mutex_unlock(&j->lock);
+    if (!said && reclaim->error != 0) {
+        msg_err("reclaim", "write-out ended: the array failed error=%d", error);
+    } else if (!said) {
+        msg_warn("reclaim",
+                 "write-out %s error=%d rows=%u",
+                 reclaim->stuck ? "waits for space on a member's host" : "goes on",
+                 error,
+                 reclaim->head_count);
+    }
+}
+
+int reclaim_batch(struct journal *j, struct io_queue *queue, bool all)
+{
+    uint64_t blocks_max =
+        all ? UINT64_MAX : max_u64(RECLAIM_BATCH_BLOCKS, geometry_stripe_blocks(j->geometry));
+
+    if (j->reclaim.head_count == 0) { /* R3 */
+        log_role_take_wait(j);
+        int error = prepare(j, queue, blocks_max);
+        log_role_give(j);
+        if (error != 0) {
+            return error;
+        }
+    }
+    write_out(j, queue);
+    return 0;
+}
+
+void reclaim_batch_unlogged(struct journal *j, struct io_queue *queue)
+{
+    struct reclaim *reclaim = &j->reclaim;
+
+    if (reclaim->head_count == 0) {
+        env_mutex_lock(&j->lock);
+        pick(j, UINT64_MAX);
+        env_mutex_unlock(&j->lock);
+        if (reclaim->head_count > 0 &&
+            stripes_fill(&j->cache, queue, reclaim->heads, reclaim->head_count) != 0) {
+            drop_failed(j);
+        }
+        stripes_encode(&j->cache, reclaim->heads, reclaim->head_count);
+    }
+    write_out(j, queue);
+}
+
+/* ---- the tail ------------------------------------------------------------------------------- */
+
+static int flush_members(struct journal *j, struct io_queue *queue)
+{
+    R5_CHECK(j->reclaim.head_count == 0);
+    int error = array_flush_members(j->array, queue);
+
+    env_mutex_lock(&j->lock);
+    if (error != 0) {
+        msg_err("reclaim", "members cannot be flushed: write-out ended error=%d", error);
+        j->reclaim.error = -EIO;
+        log_space_serve(j);
+        env_cond_broadcast(&j->reclaim.written);
+    } else {
+        j->reclaim.pin_seq = 0; /* R4: all that was frozen is on the members */
+    }
+    env_mutex_unlock(&j->lock);
+    return error;
+}
+
+int reclaim_move_tail(struct journal *j, struct io_queue *queue)
+{
+    env_mutex_lock(&j->lock);
+    bool pinned = j->reclaim.pin_seq != 0;
+    env_mutex_unlock(&j->lock);
+    if (pinned && flush_members(j, queue) != 0) {
+        return 0; /* said and noted: write-out is over, the log is not */
+    }
+    int error = log_tail_move(j, queue);
+    env_mutex_lock(&j->lock);
+    env_cond_broadcast(&j->reclaim.written);
+    env_mutex_unlock(&j->lock);
+    return error;
+}
+
+int reclaim_make_empty(struct journal *j, struct io_queue *queue)
+{
+    log_role_take_wait(j);
+    env_mutex_lock(&j->lock);
+    bool worth = j->live_rows == 0 && log_used(j) > 1;
+    env_mutex_unlock(&j->lock);
+    int error = worth ? log_append_empty(j, queue) : 0; /* W3b */
+    log_role_give(j);
+    return error != 0 ? error : reclaim_move_tail(j, queue);
+}
+
+/* ---- questions ------------------------------------------------------------------------------ */
+
+bool reclaim_is_behind(const struct journal *j, uint64_t seq)
+{
+    struct list_node *first = list_first(&j->live);
+
+    if (j->reclaim.batch_seq != 0 && j->reclaim.batch_seq <= seq) {
+        return true;
+    }
+    return first != NULL && container_of(first, struct stripe_generation, live)->first_seq <= seq;
+}
+
+bool reclaim_is_halted(const struct journal *j)
+{
+    const struct reclaim *reclaim = &j->reclaim;
+
+    return reclaim->error != 0 || reclaim->stuck || j->failing != 0 ||
+           (reclaim->failed_rows > 0 && reclaim->batch_seq == 0 &&
+            j->live_rows <= reclaim->failed_rows);
+}
+
+/* ---- recovery ------------------------------------------------------------------------------- */
+
+int reclaim_write_out_recovered(struct journal *j, struct io_queue *queue)
+{
+    if (log_used(j) + log_space_reserved(&j->space) + LOG_SPACE_FIXED > j->log.ring.blocks) {
+        return -ENOSPC; /* another writer's log: no room for the parities */
+    }
+    while (j->live_rows > 0) {
+        int error = reclaim_batch(j, queue, true);
+
+        if (error == 0 && j->reclaim.stuck) {
+            error = -ENOSPC;
+        }
+        if (error == 0 && (j->reclaim.error != 0 || j->reclaim.failed_rows > 0)) {
+            error = -EIO;
+        }
+        if (error != 0) {
+            return error;
+        }
+    }
+    return flush_members(j, queue);
+}
