@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What others may know about an array, and its end. How it begins: array_assemble.c; how it changes:
- * array_super.c; what its state is: array_state.c.
+ * What others may know about an array, and its end. How it begins: array_assemble.c; how it
+ * changes: array_super.c; what its state is: array_state.c.
  *
  * Invariant: nothing here changes a state or waits for I/O. Thread: any.
  */

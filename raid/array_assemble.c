@@ -6,8 +6,8 @@
  *
  * Two kinds of trouble. A file that is of no use (gone, no superblock, damaged, stale, truncated,
  * still rebuilding) is a *problem*: its slot counts as missing, the line is kept, and the rules for
- * missing members decide. What a person has to sort out first (in use, no permission, another array,
- * one member given twice, an array that r5fs cannot handle) is refused at once.
+ * missing members decide. What a person has to sort out first (in use, no permission, another
+ * array, one member given twice, an array that r5fs cannot handle) is refused at once.
  *
  * Invariants: AA1 the role of a device is what the freshest superblock says of its device number,
  * never its own claim, never its place in the list. AA2 a device more than one event behind the

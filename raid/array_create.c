@@ -8,10 +8,11 @@
  * The data offset follows mdadm's rule (headroom in proportion to the device) and leaves room for a
  * checksum region besides: 1/1024 of the device in whole MiB, and one more.
  * Invariants: C1 device numbers are slots, the journal's is the number of members. C2 ctime, size,
- * shape, events and roles are equal on all devices. C3 the members are durable before the journal is
- * written, so a journal that decodes has all its members.
- * Failure modes: one line in `out_why`; files may then hold superblocks of an array that never was,
- * which a second create overwrites. Thread: the caller's; the array is in use by nobody.
+ * shape, events and roles are equal on all devices. C3 the members are durable before the journal
+ * is written, so a journal that decodes has all its members.
+ * Failure modes: one line in `out_why`;
+ * files may then hold superblocks of an array that never was, which a second create overwrites.
+ * Thread: the caller's; the array is in use by nobody.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -31,11 +32,10 @@
 #define SUPER_AREA_SECTORS   24u /* what mdadm counts before the headroom */
 #define CHECKSUM_SHARE       1024u
 #define JOURNAL_OFFSET_BYTES MIB_BYTES
-#define JOURNAL_RING_MIN     (256u * BLOCK_BYTES) /* what a log needs to run is the journal's to say */
+#define JOURNAL_RING_MIN     MIB_BYTES /* what a log needs to run is the journal's to say */
 #define CHUNK_SECTORS_MAX    (UINT32_C(1) << 17) /* 64 MiB */
 #define FRONT_BYTES          65536u /* written by create: boot block, superblock, bad-block list */
 #define FIRST_EVENTS         0u
-#define DEVICES_MAX          (MEMBERS_MAX + 1u)
 
 static int refuse(char *out_why, int error, const char *format, ...) R5_PRINTF(3, 4);
 
@@ -185,7 +185,7 @@ static int open_device(struct creation *creation, uint32_t index)
 static int open_and_plan(struct creation *creation)
 {
     const struct array_create *create = creation->create;
-    uint64_t sizes[MEMBERS_MAX];
+    uint64_t sizes[MEMBERS_MAX] = {0};
     uint64_t journal_size = 0;
     for (uint32_t i = 0; i < creation->device_count; i++) {
         int error = open_device(creation, i);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The files that somebody says are an array: opened, locked, their superblocks read, and which array
- * they are. array_assemble.c goes on from there.
+ * The files that somebody says are an array: opened, locked, their superblocks read, and which
+ * array they are. array_assemble.c goes on from there.
  *
  *   path -> same file twice? -> open and lock -> superblock -> the array of most -> freshest
  *
- * Invariants: AF1 a candidate that is not `decoded` says why. AF2 after assembly_identify() all that
- * are decoded belong to one array, and no two are copies of each other.
+ * Invariants: AF1 a candidate that is not `decoded` says why. AF2 after assembly_identify() all
+ * that are decoded belong to one array, and no two are copies of each other.
  * Failure modes: trouble with one file alone is kept in its `why`; what a person has to sort out is
  * refused with one line.
  * Thread: the assembling one.

@@ -4,9 +4,9 @@
  * array_super.c alone; array_read.c and stripe.c read states through the predicates below.
  *
  * Locks: `super_lock` is held across the I/O that makes a change of superblocks durable, so changes
- * come one after another; inside it `lock`, short and never across I/O, guards states and everything
- * that status shows. Nobody who holds `lock` takes `super_lock`. Row cells may be held by who takes
- * either: neither holder ever waits for a cell.
+ * come one after another; inside it `lock`, short and never across I/O, guards states and
+ * everything that status shows. Nobody who holds `lock` takes `super_lock`. Row cells may be held
+ * by who takes either: neither holder ever waits for a cell.
  *
  * A failed member is FAULTY for readers at once; for writers it is lost only when that is durable
  * everywhere (W11): array_slot_takes_writes() waits for it.

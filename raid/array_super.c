@@ -11,9 +11,10 @@
  *   A2 devices in use differ in events by one at the most, at any instant.
  *   A3 a tail is believed only when the superblock that says so is durable.
  * Happy path: one or two rounds, writes to all devices in parallel, then flushes in parallel.
- * Failure: a member whose superblock write or flush fails is lost too; the loop starts over with two
- * rounds, or ends with -EIO when parity covers no more. A journal whose superblock fails is left one
- * round behind, where it still assembles and replays: whoever logs hears of it from the next tail.
+ * Failure: a member whose superblock write or flush fails is lost too; the loop starts over with
+ * two rounds, or ends with -EIO when parity covers no more. A journal whose superblock fails is
+ * left one round behind, where it still assembles and replays: whoever logs hears of it from the
+ * next tail.
  * Thread: any, one at a time (super_lock), on the caller's queue.
  */
 #include <errno.h>
@@ -125,7 +126,7 @@ static void note_journal_super_failed(struct array *array, int error)
             strerror(-error));
 }
 
-/* What the results of a round mean. True when a member was lost, so that two more rounds are due. */
+/* What the results of a round mean. True when a member was lost: two more rounds are due. */
 static bool round_judge(struct array *array, const struct round *round)
 {
     bool member_lost = false;

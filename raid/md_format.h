@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The md version-1 superblock, byte by byte (docs/SPEC.md, "md superblock"). The only place with raw
- * disk types of md; md_superblock.c turns them into numbers and back.
+ * The md version-1 superblock, byte by byte (docs/SPEC.md, "md superblock"). The only place with
+ * raw disk types of md; md_superblock.c turns them into numbers and back.
  *
  *   device start      4 KiB          8 KiB ...      16 KiB       1 MiB ...           data_offset
  *   | 0: not ours     | superblock   |              | bad blocks | (r5fs: checksums) | data ...
@@ -19,7 +19,7 @@
 #define MD_MAGIC              0xa92b4efcu
 #define MD_MAJOR              1u
 #define MD_SUPER_SECTOR       8u /* version 1.2 */
-#define MD_SUPER_OFFSET_BYTES (MD_SUPER_SECTOR * SECTOR_BYTES)
+#define MD_SUPER_OFFSET_BYTES ((uint64_t)MD_SUPER_SECTOR * SECTOR_BYTES)
 #define MD_NAME_BYTES         32u
 #define MD_FIXED_BYTES        256u
 #define MD_ROLES_MAX          ((BLOCK_BYTES - MD_FIXED_BYTES) / 2u)

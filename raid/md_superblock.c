@@ -365,7 +365,11 @@ void md_super_print_name(const struct md_superblock *super, char out_name[MD_NAM
     size_t at = 0;
     for (; at < MD_NAME_BYTES && super->name[at] != '\0'; at++) {
         bool plain = super->name[at] >= ' ' && super->name[at] <= '~';
-        out_name[at] = plain ? super->name[at] : '?';
+        if (plain) {
+            out_name[at] = super->name[at];
+        } else {
+            out_name[at] = '?';
+        }
     }
     out_name[at] = '\0';
 }

@@ -52,7 +52,8 @@ struct md_superblock {
     uint16_t roles[MD_ROLES_MAX]; /* by dev_number; from max_dev on MD_ROLE_SPARE */
 };
 
-/* One fold of the 64-bit sum of all words of the first 256 + 2 * max_dev bytes, sb_csum taken as 0. */
+/* One fold of the 64-bit sum of all words of the first 256 + 2 * max_dev bytes, sb_csum taken as 0.
+ * */
 uint32_t md_super_checksum(const uint8_t block[BLOCK_BYTES], uint32_t max_dev);
 
 /* Bytes to numbers, checking only what makes the numbers believable: -ENODATA no magic there (`why`

@@ -4,8 +4,8 @@
  *
  * Invariants: M1 a state moves in member_move() alone, along the table of member_state.c. M2 the
  * superblock is written as one whole block of which only the first sectors can differ from before.
- * Failure: read errors and damage are returned; what a failed write means is array_super.c's to say.
- * Thread: whoever holds the lock named in member.h.
+ * Failure: read errors and damage are returned; what a failed write means is array_super.c's to
+ * say. Thread: whoever holds the lock named in member.h.
  */
 #include "member.h"
 

@@ -60,7 +60,7 @@ struct member_info {
 /* ---- create ------------------------------------------------------------------------------- */
 
 struct array_create {
-    const char *const *member_paths; /* slot order; existing files or block devices, sized already */
+    const char *const *member_paths; /* slot order; existing files or devices, sized already */
     uint32_t member_count;
     const char *journal_path;        /* or NULL: an array without journal */
     uint32_t chunk_sectors;
@@ -117,9 +117,10 @@ struct array;
  * -EPERM degraded and not allowed. `out_why` says it in one line with the hint. */
 R5_MUST_CHECK int array_assemble(const struct array_assemble *how, struct io_queue *queue,
                                  struct array **out_array, char *out_why);
-/* Before the first member or log write of a mount: brings devices whose events are one behind (a torn
- * round) level, then two rounds of events + 1, each durable, in which missing members become faulty
- * (W11). The rounds happen in any case: a copy of a file taken before this mount is then stale. */
+/* Before the first member or log write of a mount: brings devices whose events are one behind (a
+ * torn round) level, then two rounds of events + 1, each durable, in which missing members become
+ * faulty (W11). The rounds happen in any case: a copy of a file taken before this mount is then
+ * stale. */
 R5_MUST_CHECK int array_start_writing(struct array *array, struct io_queue *queue);
 /* Clean stop: superblocks clean, flushed, events moved once. */
 R5_MUST_CHECK int array_stop_writing(struct array *array, struct io_queue *queue);
@@ -145,7 +146,7 @@ const char *array_problem(const struct array *array, unsigned index);
 /* ---- journal device ----------------------------------------------------------------------- */
 
 enum journal_state array_journal_state(struct array *array);
-/* NULL unless the state is JOURNAL_DEVICE_OK. Offsets in bytes within the file; the ring in blocks. */
+/* NULL unless the state is JOURNAL_DEVICE_OK. Offsets in bytes of the file; the ring in blocks. */
 struct io_file *array_journal_file(struct array *array);
 uint64_t array_journal_offset_bytes(struct array *array);
 uint64_t array_journal_blocks(struct array *array);
@@ -173,8 +174,8 @@ R5_MUST_CHECK int array_member_fault(struct array *array, struct io_queue *queue
 /* ---- data --------------------------------------------------------------------------------- */
 
 /* Reads volume blocks from the members; a missing or unreadable member's blocks are reconstructed
- * from the others, under the row's cell (raid/row_cell.h). Waits for I/O and for a row that is being
- * written out. `buffer` is block-aligned. -EIO for what cannot be known. Counts read errors. */
+ * from the others, under the row's cell (raid/row_cell.h). Waits for I/O and for a row that is
+ * being written out. `buffer` is block-aligned. -EIO: cannot be known. Counts read errors. */
 R5_MUST_CHECK int array_read(struct array *array, struct io_queue *queue, struct fs_block first,
                              uint32_t count, uint8_t *buffer);
 /* As array_read, into separate block-aligned buffers of one block each. */

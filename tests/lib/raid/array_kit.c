@@ -4,13 +4,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
-#define COMMAND_BYTES 1024
+#define COMMAND_BYTES        1024
+#define CASE_TIMEOUT_SECONDS 120
+
+static uint64_t seed;
 
 static void shell(const char *format, ...) R5_PRINTF(1, 2);
 
@@ -207,6 +212,36 @@ bool array_kit_has_program(const char *name)
         command, sizeof(command), "PATH=$PATH:/sbin:/usr/sbin command -v %s >/dev/null", name);
     ck_assert(length > 0 && length < (int)sizeof(command));
     return system(command) == 0;
+}
+
+void array_kit_seed(const char *test)
+{
+    const char *given = getenv("R5_SEED");
+    if (given != NULL) {
+        seed = strtoull(given, NULL, 0);
+    } else {
+        ck_assert_int_eq(getrandom(&seed, sizeof(seed), 0), 8);
+    }
+    printf("%s: seed=%" PRIu64 " (replay: R5_SEED=%" PRIu64 ")\n", test, seed, seed);
+    ck_assert_int_eq(fflush(stdout), 0);
+}
+
+uint64_t array_kit_random(void)
+{
+    /* A counter through a mixer: every seed is good. */
+    seed += UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t mixed = (seed ^ (seed >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    mixed = (mixed ^ (mixed >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return mixed ^ (mixed >> 31);
+}
+
+TCase *array_kit_case(Suite *suite, const char *name, void (*setup)(void), void (*teardown)(void))
+{
+    TCase *tcase = tcase_create(name);
+    tcase_set_timeout(tcase, CASE_TIMEOUT_SECONDS);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    suite_add_tcase(suite, tcase);
+    return tcase;
 }
 
 int array_kit_run(Suite *suite)

@@ -46,7 +46,8 @@ void array_kit_unpack(struct array_kit *kit, const char *golden, uint32_t member
 const char *array_kit_file(struct array_kit *kit, const char *name, uint64_t bytes);
 void array_kit_copy(const char *from, const char *to);
 
-/* Assembles what is in `paths` (the empty ones left out) with `how`; its paths and arena are set. */
+/* Assembles what is in `paths` (the empty ones left out) with `how`; its paths and arena are set.
+ * */
 int array_kit_assemble(struct array_kit *kit, struct array_assemble how, struct array **out_array);
 /* Expects the error and that the line names `part`; and that the line has the usual form. */
 void array_kit_expect_refusal(struct array_kit *kit,
@@ -64,6 +65,12 @@ void array_kit_sha256(const char *path, char out_hex[65]);
 /* True when the program is there. */
 bool array_kit_has_program(const char *name);
 
+/* Seeds from R5_SEED or anew, and prints the line that replays the test. */
+void array_kit_seed(const char *test);
+uint64_t array_kit_random(void);
+
+/* A case with its fixture, added to the suite. */
+TCase *array_kit_case(Suite *suite, const char *name, void (*setup)(void), void (*teardown)(void));
 int array_kit_run(Suite *suite);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * An I/O backend for tests: requests are carried out one after another inside io_wait(), in the order
- * of submission, and a hook sees each of them first. It can let it pass, make it fail, or swallow it.
+ * An I/O backend for tests: requests are carried out one after another inside io_wait(), in the
+ * order of submission, and a hook sees each of them first. It can let it pass, make it fail, or
+ * swallow it.
  */
 #ifndef R5FS_TESTS_HOOK_IO_H
 #define R5FS_TESTS_HOOK_IO_H

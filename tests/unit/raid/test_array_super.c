@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Changes of superblocks: their order, their durability, and every way a power cut can tear them. */
+/* Changes of superblocks: their order, their durability, and every way a power cut can tear them.
+ * */
 #include <check.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -25,8 +26,8 @@ struct step {
     uint64_t events; /* of a write */
 };
 
-/* What the hook does to requests. Power is cut in the round of `cut_events`: of its writes only those
- * to devices in `cut_mask` arrive, later ones never. */
+/* What the hook does to requests. Power is cut in the round of `cut_events`: of its writes only
+ * those to devices in `cut_mask` arrive, later ones never. */
 struct plan {
     uint32_t fail_device;
     enum io_op fail_op;
@@ -139,7 +140,8 @@ static uint64_t events_on(uint32_t device)
     return super.events;
 }
 
-/* The steps from `*at` on are: a write of `events` to each device of `mask`, then a flush of each. */
+/* The steps from `*at` on are: a write of `events` to each device of `mask`, then a flush of each.
+ * */
 static void expect_round(unsigned *at, uint32_t mask, uint64_t events)
 {
     for (unsigned pass = 0; pass < 2; pass++) {
@@ -609,19 +611,10 @@ START_TEST(a_writer_treats_a_member_as_lost_only_when_that_is_durable)
 }
 END_TEST
 
-static TCase *add_case(Suite *suite, const char *name)
-{
-    TCase *tcase = tcase_create(name);
-    tcase_set_timeout(tcase, 300);
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    suite_add_tcase(suite, tcase);
-    return tcase;
-}
-
 int main(void)
 {
     Suite *suite = suite_create("array_super");
-    TCase *order = add_case(suite, "order");
+    TCase *order = array_kit_case(suite, "order", setup, teardown);
     tcase_add_test(order, a_mount_moves_events_by_two_durable_rounds);
     tcase_add_test(order, a_copy_taken_before_a_mount_is_stale_after_it);
     tcase_add_test(order, a_copy_of_the_journal_taken_before_a_mount_is_stale_after_it);
@@ -631,26 +624,26 @@ int main(void)
     tcase_add_test(order, a_fault_before_the_first_write_is_recorded_by_the_start);
     tcase_add_test(order, a_device_one_round_behind_is_brought_level_first);
 
-    TCase *journal = add_case(suite, "journal");
+    TCase *journal = array_kit_case(suite, "journal", setup, teardown);
     tcase_add_test(journal, a_tail_is_written_to_the_journal_alone_and_leaves_events);
     tcase_add_test(journal, a_tail_that_is_not_durable_does_not_count);
     tcase_add_test(journal, a_journal_fault_is_recorded_by_two_rounds_on_the_members);
     tcase_add_test(journal, the_resync_offset_goes_to_all_devices_in_one_round);
     tcase_add_test(journal, a_degraded_array_is_never_marked_dirty);
 
-    TCase *failures = add_case(suite, "failures");
+    TCase *failures = array_kit_case(suite, "failures", setup, teardown);
     tcase_add_loop_test(
         failures, a_member_that_fails_while_a_fault_is_recorded_fails_the_array, 0, 4);
     tcase_add_test(failures, a_member_that_fails_an_update_is_recorded_by_two_more_rounds);
     tcase_add_test(failures, a_journal_whose_superblock_fails_stays_one_round_behind);
     tcase_add_test(failures, a_start_without_a_writable_journal_superblock_fails);
 
-    TCase *cuts = add_case(suite, "power cuts");
+    TCase *cuts = array_kit_case(suite, "power cuts", setup, teardown);
     tcase_add_test(cuts, a_fault_torn_anywhere_leaves_an_array_without_that_member_or_as_before);
     tcase_add_test(cuts, a_start_torn_anywhere_leaves_an_array);
     tcase_add_test(cuts, a_torn_level_and_a_torn_start_after_a_torn_fault_leave_an_array);
 
-    TCase *threads = add_case(suite, "threads");
+    TCase *threads = array_kit_case(suite, "threads", setup, teardown);
     tcase_add_test(threads, a_writer_treats_a_member_as_lost_only_when_that_is_durable);
     return array_kit_run(suite);
 }

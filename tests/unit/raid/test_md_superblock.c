@@ -4,9 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "array_kit.h"
 #include "member_state.h"
@@ -27,27 +25,6 @@ static const struct golden goldens[] = {
 };
 
 #define GOLDENS (sizeof(goldens) / sizeof(goldens[0]))
-
-static uint64_t seed;
-
-static uint64_t next_random(void)
-{
-    seed += UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t mixed = (seed ^ (seed >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    mixed = (mixed ^ (mixed >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return mixed ^ (mixed >> 31);
-}
-
-static void take_seed(const char *test)
-{
-    const char *given = getenv("R5_SEED");
-    if (given != NULL) {
-        seed = strtoull(given, NULL, 0);
-    } else {
-        ck_assert_int_eq(getrandom(&seed, sizeof(seed), 0), 8);
-    }
-    printf("%s: seed=%" PRIu64 " (replay: R5_SEED=%" PRIu64 ")\n", test, seed, seed);
-}
 
 static void fill_usual(struct md_superblock *super)
 {
@@ -136,33 +113,33 @@ END_TEST
 
 START_TEST(random_numbers_survive_encode_and_decode)
 {
-    take_seed("random_numbers_survive_encode_and_decode");
+    array_kit_seed("random_numbers_survive_encode_and_decode");
     for (int round = 0; round < 500; round++) {
         struct md_superblock in;
         struct md_superblock out;
         uint8_t block[BLOCK_BYTES];
         fill_usual(&in);
-        in.features = (uint32_t)next_random();
-        in.level = (int32_t)next_random();
-        in.layout = (uint32_t)next_random();
-        in.ctime = next_random();
-        in.size_sectors = next_random() >> 12;
-        in.chunk_sectors = (uint32_t)next_random();
-        in.raid_disks = (uint32_t)next_random();
-        in.bitmap_offset_sectors = (int32_t)next_random();
-        in.reshape_position = next_random();
-        in.new_offset = (uint32_t)next_random();
-        in.data_size_sectors = 10 + (next_random() >> 12);
-        in.data_offset_sectors = 24 + (next_random() >> 12);
-        in.recovery_offset = next_random();
-        in.dev_number = (uint32_t)next_random();
-        in.bblog_offset_sectors = (int32_t)next_random();
-        in.events = next_random();
-        in.utime = next_random();
-        in.resync_offset = next_random();
-        in.max_dev = (uint32_t)(next_random() % (MD_ROLES_MAX + 1));
+        in.features = (uint32_t)array_kit_random();
+        in.level = (int32_t)array_kit_random();
+        in.layout = (uint32_t)array_kit_random();
+        in.ctime = array_kit_random();
+        in.size_sectors = array_kit_random() >> 12;
+        in.chunk_sectors = (uint32_t)array_kit_random();
+        in.raid_disks = (uint32_t)array_kit_random();
+        in.bitmap_offset_sectors = (int32_t)array_kit_random();
+        in.reshape_position = array_kit_random();
+        in.new_offset = (uint32_t)array_kit_random();
+        in.data_size_sectors = 10 + (array_kit_random() >> 12);
+        in.data_offset_sectors = 24 + (array_kit_random() >> 12);
+        in.recovery_offset = array_kit_random();
+        in.dev_number = (uint32_t)array_kit_random();
+        in.bblog_offset_sectors = (int32_t)array_kit_random();
+        in.events = array_kit_random();
+        in.utime = array_kit_random();
+        in.resync_offset = array_kit_random();
+        in.max_dev = (uint32_t)(array_kit_random() % (MD_ROLES_MAX + 1));
         for (uint32_t i = 0; i < MD_ROLES_MAX; i++) {
-            in.roles[i] = i < in.max_dev ? (uint16_t)next_random() : (uint16_t)MD_ROLE_SPARE;
+            in.roles[i] = i < in.max_dev ? (uint16_t)array_kit_random() : (uint16_t)MD_ROLE_SPARE;
         }
         md_super_encode(&in, block);
         decode_ok(block, &out);
@@ -190,13 +167,13 @@ END_TEST
 
 START_TEST(random_bytes_never_pass_and_never_crash)
 {
-    take_seed("random_bytes_never_pass_and_never_crash");
+    array_kit_seed("random_bytes_never_pass_and_never_crash");
     uint8_t block[BLOCK_BYTES];
     struct md_superblock super;
     char why[MD_WHY_BYTES];
     for (int round = 0; round < 2000; round++) {
         for (size_t at = 0; at < BLOCK_BYTES; at += 8) {
-            uint64_t word = next_random();
+            uint64_t word = array_kit_random();
             memcpy(block + at, &word, sizeof(word));
         }
         struct md_format_super *raw = (struct md_format_super *)(void *)block;
