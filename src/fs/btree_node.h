@@ -32,6 +32,9 @@ void btree_leaf_remove(uint8_t *leaf, uint32_t slot);
 /* Moves the items from `slot` on to the end of `to`; they fit. */
 void btree_leaf_move_tail(uint8_t *leaf, uint32_t slot, uint8_t *to);
 
+/* Whether `node` may stand at path level `level`, below where level + 1 of the path stands (T1, T2). */
+bool btree_node_hangs_right(const struct btree_path *path, uint32_t level, const uint8_t *node);
+
 /* Internal node. */
 struct fs_block btree_child(const uint8_t *node, uint32_t slot);
 void btree_child_insert(uint8_t *node,

@@ -8,8 +8,8 @@
  *   F3  free - shadowed >= reserved by open transactions; plain ones leave super.reserve_blocks over
  *   F4  a run that is given out lies within one group
  *
- * Shadows: a transaction dirties at most txn_max bitmaps, and two transactions at most are not durable
- * (running, closing), so 2 * txn_max shadow bitmaps are always enough.
+ * Shadows: a transaction dirties at most JOURNAL_TXN_BLOCKS_MAX bitmaps, and at most three transactions
+ * are running or closed but not yet reported durable, so that FREESPACE_SHADOWS are always enough.
  */
 #ifndef R5FS_FS_FREESPACE_H
 #define R5FS_FS_FREESPACE_H
@@ -24,13 +24,17 @@
 #include "r5fs/base/env.h"
 #include "r5fs/base/list.h"
 #include "r5fs/base/units.h"
+#include "r5fs/journal/journal.h"
 
 struct fs;
 struct fs_thread;
 struct fs_txn;
 
+#define FREESPACE_SHADOWS (3u * JOURNAL_TXN_BLOCKS_MAX)
+
 struct freespace_shadow {
     struct list_node link;
+    uint64_t txn; /* that freed the blocks */
     uint32_t group;
     uint32_t count; /* bits set */
     uint8_t bits[BLOCK_BYTES - 32];
@@ -40,16 +44,14 @@ struct freespace {
     struct env_mutex lock;         /* the counts */
     uint64_t shadowed;             /* [lock] freed, not durable */
     uint64_t reserved;             /* [lock] by open transactions */
-    struct list_node shadows[2];   /* [op_lock] of the running transaction, of the closing one */
-    uint32_t running;              /* [op_lock] which of the two is the running one's */
+    struct list_node shadows;      /* [op_lock] in use, newest transaction first */
     struct list_node shadows_free; /* [op_lock] */
     struct fs_block cursor;        /* [op_lock] where the last file allocation ended */
-    uint32_t search_group;         /* [op_lock] first group that may have room (a hint) */
     uint8_t *combined;             /* [op_lock] bits and shadows laid over each other */
 };
 
-size_t freespace_need(uint32_t txn_max);
-void freespace_init(struct fs *fs, struct arena *arena, uint32_t txn_max);
+size_t freespace_memory_need(void);
+void freespace_init(struct fs *fs, struct arena *arena);
 void freespace_fini(struct fs *fs);
 
 /* For txn.c. Reserves blocks; -ENOSPC. */
@@ -60,8 +62,8 @@ bool freespace_has_shadowed(struct fs *fs);
 /* Loads the bitmap that this transaction's tree nodes come from, changing the meta group if it has
  * too little. -ENOSPC, -EIO, -EUCLEAN. */
 R5_MUST_CHECK int freespace_prepare_nodes(struct fs_txn *txn, uint32_t nodes);
-void freespace_closed(struct fs *fs);
-void freespace_durable(struct fs *fs, int result);
+/* Everything freed in `txn` and before may be given out again. Takes the op lock. */
+void freespace_durable(struct fs *fs, uint64_t txn);
 
 /* Up to `want` blocks in one run, taken out of the transaction's space: behind `goal` when that is
  * free (a file's last block + 1), else near it. goal 0: anywhere. Before txn_change (reads bitmaps).

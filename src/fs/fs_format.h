@@ -153,10 +153,11 @@ enum fs_item_type {
 #define FS_HASH_BITS      55u
 #define FS_HASH_INDEX_MAX 255u
 
-#define FS_INODE_HAS_XATTR       0x1u /* presence: any extended attribute */
-#define FS_INODE_HAS_ACL         0x2u /* system.posix_acl_access */
-#define FS_INODE_HAS_DEFAULT_ACL 0x4u /* system.posix_acl_default */
-#define FS_INODE_HAS_CAPS        0x8u /* security.capability */
+#define FS_INODE_HAS_XATTR       0x1u  /* presence: any extended attribute */
+#define FS_INODE_HAS_ACL         0x2u  /* system.posix_acl_access */
+#define FS_INODE_HAS_DEFAULT_ACL 0x4u  /* system.posix_acl_default */
+#define FS_INODE_HAS_CAPS        0x8u  /* security.capability */
+#define FS_INODE_HAS_ORPHAN      0x10u /* an orphan item of this number exists */
 
 struct fs_time_disk {
     le64 seconds; /* signed */

@@ -43,12 +43,18 @@ struct txn_need {
     bool deep;            /* may use the reserve: deleting, orphans, unwritten conversion */
 };
 
-/* Metadata blocks that one of each may dirty, beyond the fixed part (txn_credits_fixed). */
-#define TXN_CREDITS_INSERT    3u /* the leaf, its new half, their parent */
-#define TXN_CREDITS_REMOVE    5u /* the leaf, a sibling, their parent; bitmap, summary of the freed */
-#define TXN_CREDITS_UPDATE    1u /* the leaf */
+/* Metadata blocks that one of each may dirty. Independent of the tree's depth: full internal nodes are
+ * split beforehand (btree_prepare), at most TXN_SPLITS_MAX of them in one transaction. */
+#define TXN_CREDITS_INSERT 3u    /* the leaf, its new half, their parent */
+#define TXN_CREDITS_REMOVE 5u    /* the leaf, a sibling, their parent; bitmap, summary of the freed */
+#define TXN_CREDITS_UPDATE 1u    /* the leaf */
 #define TXN_CREDITS_ALLOC_RUN 2u /* bitmap, summary */
-#define TXN_CREDITS_FREE_RUN  2u /* bitmap, summary: a run lies within one group */
+#define TXN_CREDITS_FREE_RUN 2u  /* bitmap, summary: a run lies within one group */
+#define TXN_CREDITS_SUPER 1u
+#define TXN_SPLITS_MAX 2u
+/* Bitmap and summary of the group new nodes come from; each split: node, new node, parent; a new root. */
+#define TXN_CREDITS_STRUCTURE (2u + 3u * TXN_SPLITS_MAX + 1u)
+#define TXN_INSERTS_MAX 64u
 
 struct fs;
 
@@ -57,21 +63,26 @@ struct fs_txn {
     struct fs_thread *thread;
     struct fs_reader reader; /* for looking while the transaction is locked */
     struct txn_need need;
-    uint32_t space_left;     /* blocks reserved in the filesystem, not yet taken */
-    uint32_t structure_left; /* internal nodes that btree_prepare may still split or merge */
-    uint32_t levels;         /* the tree's when credits were computed, + 1 for growth */
-    bool locked;             /* op lock */
-    bool changing;           /* tree lock exclusive */
+    uint32_t allocate_left; /* blocks reserved in the filesystem for files, not yet taken */
+    uint32_t nodes_left;    /* blocks reserved for tree nodes, not yet taken */
+    uint32_t splits_left;   /* internal nodes that btree_prepare may still split or merge */
+    bool locked;            /* op lock */
+    bool changing;          /* tree lock exclusive */
     uint32_t pin_count;
     struct buffer *pins[TXN_PINS_MAX]; /* kept in memory until txn_end */
 };
 
 /* What a transaction with this need reserves; at most journal_limits().meta_step. */
-uint32_t txn_credits(const struct txn_need *need, uint32_t levels);
-/* Most data blocks and file-block runs (an insert, an alloc_run and a free_run each) one step may
- * handle on this journal beside `need`. At least 1 where the journal is no smaller than allowed. */
-uint32_t txn_runs_max(struct fs *fs, const struct txn_need *need);
-uint32_t txn_data_blocks_max(struct fs *fs);
+uint32_t txn_credits(const struct txn_need *need);
+/* How many times `each` fits into one transaction beside `fixed` on this journal, at most
+ * TXN_INSERTS_MAX inserts: a step of a chain handles that many extents. At least 1 where the journal
+ * is no smaller than allowed. */
+uint32_t
+txn_steps_max(const struct fs *fs, const struct txn_need *fixed, const struct txn_need *each);
+/* The same for a step of an insert, a freespace_alloc and a freespace_free each. */
+uint32_t txn_runs_max(const struct fs *fs, const struct txn_need *need);
+/* Most data_blocks of one transaction. */
+uint32_t txn_data_blocks_max(const struct fs *fs);
 
 /* -ENOSPC only after a forced commit gave back what was freed lately; -EINTR; -EROFS read-only or
  * journal failed; -EIO after an inconsistency stopped the filesystem. On error nothing is held. The
