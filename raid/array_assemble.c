@@ -391,7 +391,8 @@ int array_assemble(const struct array_assemble *how,
                    struct array **out_array,
                    char *out_why)
 {
-    struct assembly assembly = {.how = how, .queue = queue, .out_why = out_why};
+    struct assembly assembly = {.how = how, .queue = queue};
+    assembly.out_why = out_why;
     if (how->path_count == 0 || how->path_count > ARRAY_FILES_MAX) {
         return assembly_refuse(&assembly,
                                -EINVAL,

@@ -77,19 +77,19 @@ static void make_dirty(struct md_superblock *super)
 struct golden {
     const char *name;
     uint32_t members;
-    bool journal;
     uint32_t missing;
-    bool needs_degraded;
     uint32_t chunk_blocks;
+    bool journal;
+    bool needs_degraded;
 };
 
 static const struct golden goldens[] = {
-    {"f1", 3, false, ARRAY_NO_SLOT, false, 16},
-    {"f2", 4, true, ARRAY_NO_SLOT, false, 128},
-    {"f3", 4, true, ARRAY_NO_SLOT, false, 16},
-    {"f5", 5, false, 2, false, 32}, /* the kernel recorded the loss */
-    {"f7", 4, true, 2, true, 16},   /* the file went away afterwards */
-    {"f12", 4, true, ARRAY_NO_SLOT, false, 16},
+    {"f1", 3, ARRAY_NO_SLOT, 16, false, false},
+    {"f2", 4, ARRAY_NO_SLOT, 128, true, false},
+    {"f3", 4, ARRAY_NO_SLOT, 16, true, false},
+    {"f5", 5, 2, 32, false, false}, /* the kernel recorded the loss */
+    {"f7", 4, 2, 16, true, true},   /* the file went away afterwards */
+    {"f12", 4, ARRAY_NO_SLOT, 16, true, false},
 };
 
 #define GOLDENS (sizeof(goldens) / sizeof(goldens[0]))

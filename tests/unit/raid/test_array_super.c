@@ -324,7 +324,7 @@ START_TEST(a_tail_is_written_to_the_journal_alone_and_leaves_events)
     ck_assert_uint_eq(steps[1].device, JOURNAL);
     ck_assert_int_eq(steps[1].op, IO_FLUSH);
     array_kit_super(kit.paths[JOURNAL], &after);
-    ck_assert_uint_eq(after.recovery_offset, 77 * 8);
+    ck_assert_uint_eq(after.recovery_offset, UINT64_C(77) * 8);
     after.recovery_offset = before.recovery_offset;
     ck_assert_mem_eq(&after, &before, sizeof(after));
     ck_assert_int_eq(array_stop_writing(array, kit.queue), 0);

@@ -286,11 +286,11 @@ START_TEST(a_device_one_byte_too_short_is_truncated)
     char why[MD_WHY_BYTES] = "";
     fill_usual(&super);
     super.data_size_sectors = 5000; /* more than used: only `size` must be there */
-    uint64_t member_end = (2048 + 4096) * 512;
+    uint64_t member_end = UINT64_C(512) * (2048 + 4096);
     ck_assert_int_eq(md_super_fits(&super, member_end, why), 0);
     ck_assert_int_eq(md_super_fits(&super, member_end - 1, why), -EUCLEAN);
     super.dev_number = 4; /* the journal: its whole ring */
-    uint64_t ring_end = (2048 + 5000) * 512;
+    uint64_t ring_end = UINT64_C(512) * (2048 + 5000);
     ck_assert_int_eq(md_super_fits(&super, ring_end, why), 0);
     ck_assert_int_eq(md_super_fits(&super, ring_end - 1, why), -EUCLEAN);
     ck_assert_ptr_nonnull(strstr(why, "truncated"));
