@@ -25,6 +25,11 @@
 
 _Static_assert(WRITER_REQUESTS >= MEMBERS_MAX, "member_batch needs one for each slot");
 
+struct row_cells *array_row_cells(struct array *array)
+{
+    return &array->cells;
+}
+
 static size_t head_bytes(uint32_t slots)
 {
     return sizeof(struct stripe_head) + slots * sizeof(struct stripe_slot);
@@ -114,7 +119,6 @@ struct stripe_head *stripe_get(struct stripe_cache *cache, struct member_block r
     R5_CHECK(head != NULL); /* ST3 */
     memset(head, 0, head_bytes(cache->array->geometry.slots));
     head->row = row;
-    head->unreadable = ARRAY_NO_SLOT;
     list_init(&head->batch);
     list_init(&head->open.live);
     list_init(&head->closing.live);

@@ -9,8 +9,8 @@
  * thread.
  *
  * Invariant:
- *   ST9  a block that cannot be read is avoided when the row is planned anew; a second one makes the
- *        plan impossible, so that a row is planned three times at most.
+ *   ST9  a block that could not be read is avoided when the row is planned anew. There are two plans
+ *        that read, so a row is planned three times at most.
  *
  * Failure modes: a failed request for many rows is read again row by row first. A lost member and an
  * unreadable block in one row: the row fails with -EIO, the array goes on.
@@ -23,15 +23,13 @@
 #include "stripe_internal.h"
 
 #define MODULE "stripe"
-/* In stripe_head.unreadable: more than one slot. */
-#define UNREADABLE_MANY (ARRAY_NO_SLOT - 1)
 
 struct fill {
     struct stripe_cache *cache;
     struct io_queue *queue;
     struct stripe_head **heads;
     uint32_t count;
-    uint32_t lost_slot; /* of the array, or ARRAY_NO_SLOT */
+    uint32_t lost; /* the array's lost slot as a bit, or 0 */
     bool array_failed;
     int error; /* the first */
 };
@@ -43,53 +41,53 @@ enum plan {
     PLAN_IMPOSSIBLE,
 };
 
-static uint32_t count_targets(const struct fill *fill, const struct stripe_head *head)
+static uint32_t target_slots(const struct fill *fill, const struct stripe_head *head)
 {
-    uint32_t targets = 0;
+    uint32_t slots = 0;
 
     for (uint32_t slot = 0; slot < fill->cache->array->geometry.slots; slot++) {
-        targets += head->slots[slot].target != NULL;
+        slots |= (uint32_t)(head->slots[slot].target != NULL) << slot;
     }
-    return targets;
+    return slots;
 }
 
-/* One slot cannot be read; `parity` is the row's parity slot. */
-static enum plan
-plan_without(const struct stripe_head *head, uint32_t unreadable, uint32_t parity_slot)
+static uint32_t slots_count(uint32_t slots)
 {
-    if (unreadable == parity_slot || head->slots[unreadable].target != NULL) {
-        return PLAN_RECONSTRUCT;
+    uint32_t count = 0;
+
+    for (; slots != 0; slots &= slots - 1) {
+        count++;
     }
-    return head->torn ? PLAN_IMPOSSIBLE : PLAN_READ_MODIFY; /* ST7 */
+    return count;
 }
 
 static enum plan plan_row(const struct fill *fill, const struct stripe_head *head)
 {
     const struct geometry *geometry = &fill->cache->array->geometry;
-    uint32_t parity_slot = geometry_parity_slot(geometry, head->row);
-    uint32_t targets = count_targets(fill, head);
-    uint32_t lost = fill->lost_slot;
+    uint32_t parity = UINT32_C(1) << geometry_parity_slot(geometry, head->row);
+    uint32_t all = (uint32_t)((UINT64_C(1) << geometry->slots) - 1);
+    uint32_t targets = target_slots(fill, head);
+    uint32_t others = all & ~(targets | parity);
+    uint32_t bad = head->unreadable | fill->lost;
+    bool may_modify = (bad & (targets | parity)) == 0 && !head->torn; /* ST7 */
+    bool may_reconstruct = (bad & others) == 0;
 
-    R5_CHECK(targets > 0);
-    R5_CHECK(head->slots[parity_slot].target == NULL);
+    R5_CHECK(targets != 0);
+    R5_CHECK((targets & parity) == 0);
     if (fill->array_failed) {
         return PLAN_IMPOSSIBLE;
     }
-    if (lost == parity_slot) {
+    if (fill->lost == parity) {
         return PLAN_NOTHING;
     }
-    if (head->unreadable != ARRAY_NO_SLOT &&
-        (lost != ARRAY_NO_SLOT || head->unreadable == UNREADABLE_MANY)) {
-        return PLAN_IMPOSSIBLE; /* ST9 */
+    if (may_modify && may_reconstruct) {
+        bool fewer = slots_count(others) <= slots_count(targets) + 1;
+        return fewer ? PLAN_RECONSTRUCT : PLAN_READ_MODIFY;
     }
-    if (lost != ARRAY_NO_SLOT) {
-        return plan_without(head, lost, parity_slot);
+    if (may_reconstruct) {
+        return PLAN_RECONSTRUCT;
     }
-    if (head->unreadable != ARRAY_NO_SLOT) {
-        return plan_without(head, head->unreadable, parity_slot);
-    }
-    uint32_t others = geometry->data_slots - targets;
-    return head->torn || others <= targets + 1 ? PLAN_RECONSTRUCT : PLAN_READ_MODIFY;
+    return may_modify ? PLAN_READ_MODIFY : PLAN_IMPOSSIBLE;
 }
 
 static bool plan_reads_slot(enum plan plan, const struct stripe_slot *place, bool is_parity)
@@ -159,7 +157,7 @@ static void fill_read_failed(void *context, const struct batch_request *request)
                  request->slot,
                  head->row.nr,
                  error);
-        head->unreadable = head->unreadable == ARRAY_NO_SLOT ? request->slot : UNREADABLE_MANY;
+        head->unreadable |= UINT32_C(1) << request->slot;
         head->restart = true;
     }
 }
@@ -171,7 +169,8 @@ static bool fill_round(struct fill *fill)
 
     env_mutex_lock(&fill->cache->array->lock);
     fill->array_failed = array_state_locked(fill->cache->array) == ARRAY_FAILED;
-    fill->lost_slot = array_missing_slot_locked(fill->cache->array);
+    uint32_t lost_slot = array_missing_slot_locked(fill->cache->array);
+    fill->lost = lost_slot == ARRAY_NO_SLOT ? 0 : UINT32_C(1) << lost_slot;
     env_mutex_unlock(&fill->cache->array->lock);
     member_batch_start(fill->cache->batch, fill->queue, IO_READ, fill_read_failed, fill);
     for (uint32_t i = 0; i < fill->count; i++) {
@@ -207,7 +206,7 @@ int stripes_fill(struct stripe_cache *cache,
             stripe_move(heads[i], STRIPE_IDLE); /* members may have come back, or a read succeed */
         }
         R5_CHECK(heads[i]->state == STRIPE_IDLE);
-        heads[i]->unreadable = ARRAY_NO_SLOT;
+        heads[i]->unreadable = 0;
     }
     while (fill_round(&fill)) {
         /* ST9: at most twice more */

@@ -72,7 +72,7 @@ struct stripe_head {
     bool parity_missing;           /* the row's parity member is lost: no parity at all [writer] */
     bool torn;                     /* a write-out met a full device half way; cell held [writer] */
     bool restart;                  /* fill: a read failed, plan anew [writer] */
-    uint32_t unreadable;           /* fill: slot that cannot be read, or ARRAY_NO_SLOT [writer] */
+    uint32_t unreadable;           /* fill: slots that cannot be read, one bit each [writer] */
     struct stripe_generation open; /* what is logged and not frozen [cache] */
     struct stripe_generation closing; /* what is being written out [cache] */
     uint8_t *parity;                  /* encode buffer: new parity [writer] */
