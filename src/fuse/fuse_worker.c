@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A worker: one thread, one ring, one request at a time.
+ *
+ *      page before            payload, 1 MiB                      two blocks
+ *   [...| 80 bytes of headers ][ WRITE data, or READ's reply ...][........]
+ *                              ^ block boundary
+ *
+ * read(2) goes to 80 bytes before the boundary, so that the data of a WRITE is aligned in memory
+ * whatever its file offset; replies are made in the same memory once the request has been parsed.
+ *
+ * Happy path: read a request, let libfuse take it apart and call a fuse_ops_* function, which runs
+ * the filesystem on this thread and replies. A cached write or clean read crosses no thread.
+ * Failure modes: ENODEV is the end of the mount. ENOENT: the request was taken back. A signal wakes
+ * the worker for the stop.
+ * Waits: read(2) for requests; inside the filesystem for a reservation, locks, I/O, a commit; for a
+ * node of the lookup table, bounded.
+ * Thread: its own; the main thread answers INIT with a worker's functions before the others go.
+ */
+#include "fuse_worker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fuse_ops.h"
+#include "fuse_raw.h"
+#include "r5fs/base/msg.h"
+
+#define REQUEST_BYTES_MAX (FUSE_RAW_WRITE_HEAD_BYTES + FS_IO_BYTES_MAX)
+
+static _Thread_local struct fuse_worker *current;
+
+struct fuse_worker *fuse_worker_current(void)
+{
+    return current;
+}
+
+size_t fuse_worker_need(void)
+{
+    return FUSE_BUFFER_BYTES + FS_SCRATCH_BYTES + 2u * BLOCK_BYTES;
+}
+
+void fuse_worker_init(struct fuse_worker *worker, struct fuse_server *server, struct arena *arena)
+{
+    *worker = (struct fuse_worker){.server = server};
+    env_mutex_init(&worker->lock);
+    worker->payload = (uint8_t *)arena_take(arena, FUSE_BUFFER_BYTES, BLOCK_BYTES) + BLOCK_BYTES;
+    worker->thread.scratch = arena_take(arena, FS_SCRATCH_BYTES, BLOCK_BYTES);
+}
+
+/* The stop's signal must reach this thread; threads of ours block what comes from outside. On Linux
+ * sigprocmask(2) is the calling thread's own. */
+static void let_signal_in(void)
+{
+    sigset_t set;
+
+    (void)sigemptyset(&set);                   /* cannot fail */
+    (void)sigaddset(&set, FUSE_WORKER_SIGNAL); /* a valid signal */
+    R5_CHECK(sigprocmask(SIG_UNBLOCK, &set, NULL) == 0);
+}
+
+bool fuse_worker_enter(struct fuse_worker *worker, struct arena *arena)
+{
+    struct fuse_server *server = worker->server;
+
+    current = worker;
+    worker->start_error = io_queue_open(&worker->thread.queue, arena, FUSE_QUEUE_DEPTH);
+    let_signal_in();
+
+    env_mutex_lock(&server->lock);
+    worker->ready = true;
+    env_cond_broadcast(&server->changed);
+    while (server->phase == FUSE_STARTING) {
+        env_cond_wait(&server->changed, &server->lock);
+    }
+    bool serving = server->phase == FUSE_SERVING && worker->start_error == 0;
+    env_mutex_unlock(&server->lock);
+    atomic_store(&worker->tid, (int)gettid());
+    return serving;
+}
+
+void fuse_worker_leave(struct fuse_worker *worker)
+{
+    struct fuse_server *server = worker->server;
+    uint64_t one = 1;
+
+    atomic_store(&worker->tid, 0);
+    fuse_nodes_unprepare(&server->nodes, &worker->spare);
+    if (worker->start_error == 0) {
+        io_queue_close(worker->thread.queue);
+    }
+    env_mutex_lock(&server->lock);
+    worker->ready = false;
+    env_cond_broadcast(&server->changed);
+    env_mutex_unlock(&server->lock);
+    R5_CHECK(write(server->ended_fd, &one, sizeof(one)) == sizeof(one));
+    current = NULL;
+}
+
+static void answer(struct fuse_worker *worker, uint8_t *request, size_t bytes)
+{
+    struct fuse_buf buffer = {.size = bytes, .mem = request, .fd = -1};
+
+    env_mutex_lock(&worker->lock);
+    worker->unique = fuse_raw_unique(request);
+    worker->request = request;
+    worker->thread.interrupted = false;
+    env_mutex_unlock(&worker->lock);
+
+    if (!fuse_raw_handle(worker, request, bytes)) {
+        fuse_session_process_buf(worker->server->session, &buffer);
+    }
+
+    env_mutex_lock(&worker->lock);
+    worker->unique = 0;
+    worker->request = NULL;
+    env_mutex_unlock(&worker->lock);
+    worker->answered++;
+}
+
+enum fuse_received fuse_worker_receive(struct fuse_worker *worker)
+{
+    uint8_t *request = worker->payload - FUSE_RAW_WRITE_HEAD_BYTES;
+    ssize_t bytes = -1;
+    int error = EINTR;
+
+    atomic_store(&worker->reading, true);
+    if (!atomic_load(&worker->server->stopping)) {
+        bytes = read(worker->server->fd, request, REQUEST_BYTES_MAX);
+        error = errno;
+    }
+    atomic_store(&worker->reading, false);
+    if (bytes > 0) {
+        answer(worker, request, (size_t)bytes);
+        return FUSE_RECEIVED_REQUEST;
+    }
+    if (bytes < 0 && (error == EINTR || error == EAGAIN || error == ENOENT)) {
+        return FUSE_RECEIVED_NOTHING;
+    }
+    if (bytes < 0 && error != ENODEV) {
+        msg_err("fuse", "receiving requests failed errno=%d", error);
+    }
+    return FUSE_RECEIVED_END;
+}
+
+void fuse_worker_run(void *context)
+{
+    struct fuse_worker_start *start = context;
+    struct fuse_worker *worker = start->worker;
+    struct fuse_server *server = worker->server;
+    bool go_on = fuse_worker_enter(worker, start->arena);
+
+    while (go_on && !atomic_load(&server->stopping)) {
+        go_on = fuse_worker_receive(worker) != FUSE_RECEIVED_END;
+    }
+    fuse_worker_leave(worker);
+}

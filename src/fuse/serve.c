@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Up and down.
+ *
+ *   arena -> array assembled -> workers started -> writing started -> journal open (recovery)
+ *         -> filesystem mounted -> arena sealed -> session mounted, INIT answered
+ *   and down: session ended -> workers joined -> filesystem unmounted -> journal closed (all written
+ *         out, log empty) -> superblocks clean -> files closed, locks released
+ *
+ * The division of memory=: workers and their buffers; a sixteenth for what the kernel knows; a fifth
+ * for metadata buffers; what remains is the journal's, that is the write-back cache.
+ *
+ * Failure modes: each step says why in words; what had come up goes down again. On the way down
+ * every step is taken whatever the one before said, and the first error is what is reported: a
+ * filesystem that could not be drained leaves a log for the next mount, never a lie.
+ * Thread: the main one.
+ */
+#include "serve.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "mount_table.h"
+#include "r5fs/base/msg.h"
+#include "r5fs/raid/stripe.h"
+
+#define LOCK_WAIT_MS         5000u
+#define QUEUE_DEPTH          64u
+#define WORKERS_DEFAULT_MIN  8u
+#define WORKERS_DEFAULT_MAX  32u
+#define WORKERS_MEMORY_SHARE 6u
+#define NODES_MEMORY_SHARE   16u
+#define NODE_BYTES           64u /* with its part of the index */
+#define FS_MEMORY_SHARE      5u
+/* Locks, tables and queues of the floors below, and the log thread's. */
+#define RESERVE_BYTES (4ull * 1024 * 1024)
+
+extern char **environ;
+
+R5_PRINTF(2, 3) static void say_why(struct serve *serve, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(serve->why, sizeof(serve->why), format, args); /* a cut text is still a text */
+    va_end(args);
+}
+
+/* ---- before anything is opened --------------------------------------------------------------- */
+
+static int check_mountpoint(struct serve *serve)
+{
+    struct stat stat_buffer;
+    const char *path = serve->options->mountpoint;
+
+    if (stat(path, &stat_buffer) != 0) {
+        say_why(serve, "mount point %s: %s", path, strerror(errno));
+        return errno == ENOENT ? 3 : 1;
+    }
+    if (!S_ISDIR(stat_buffer.st_mode)) {
+        say_why(serve, "mount point %s: not a directory", path);
+        return 3;
+    }
+    int err = mount_path_resolve(path, serve->mountpoint);
+    if (err != 0) {
+        say_why(serve, "mount point %s: %s", path, strerror(-err));
+        return 1;
+    }
+    return 0;
+}
+
+static bool fuse_conf_allows_other(void)
+{
+    char line[256];
+    bool allows = false;
+
+    FILE *file = fopen("/etc/fuse.conf", "re");
+    if (file == NULL) {
+        return false;
+    }
+    while (!allows && fgets(line, sizeof(line), file) != NULL) {
+        line[strcspn(line, " \t\r\n#")] = '\0';
+        allows = strcmp(line, "user_allow_other") == 0;
+    }
+    (void)fclose(file); /* only read */
+    return allows;
+}
+
+static void append(char *text, size_t size, const char *more)
+{
+    size_t used = strlen(text);
+
+    (void)snprintf(text + used, size - used, "%s", more); /* cut: it is for show */
+}
+
+/* The mount's name in df: as given, else the paths joined. */
+static void make_source(struct serve *serve)
+{
+    const struct fuse_serve_options *options = serve->options;
+
+    serve->source[0] = '\0';
+    if (options->mount.fsname[0] != '\0') {
+        append(serve->source, sizeof(serve->source), options->mount.fsname);
+        return;
+    }
+    if (options->source != NULL) {
+        append(serve->source, sizeof(serve->source), options->source);
+        return;
+    }
+    for (uint32_t i = 0; i < options->path_count; i++) {
+        append(serve->source, sizeof(serve->source), i > 0 ? ":" : "");
+        append(serve->source, sizeof(serve->source), options->paths[i]);
+    }
+}
+
+int serve_prepare(struct serve *serve, const struct fuse_serve_options *options)
+{
+    *serve = (struct serve){.options = options, .read_only = options->mount.read_only};
+    int code = check_mountpoint(serve);
+    if (code != 0) {
+        return code;
+    }
+    if (options->mount.allow_other && geteuid() != 0 && !fuse_conf_allows_other()) {
+        say_why(serve,
+                "option allow_other: a user needs the line 'user_allow_other' in "
+                "/etc/fuse.conf (hint: add it, or mount as root)");
+        return 5;
+    }
+    make_source(serve);
+    return 0;
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+static uint32_t worker_count(const struct mount_options *options)
+{
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    uint64_t count = options->threads;
+
+    if (count == 0) {
+        count = 2 * (uint64_t)(processors > 0 ? processors : 1) + 4;
+        count = max_u64(WORKERS_DEFAULT_MIN, min_u64(count, WORKERS_DEFAULT_MAX));
+    }
+    uint64_t each = FUSE_BUFFER_BYTES + FS_SCRATCH_BYTES;
+    uint64_t most = max_u64(2, options->memory_bytes / WORKERS_MEMORY_SHARE / each);
+    return (uint32_t)min_u64(min_u64(count, most), FUSE_WORKERS_MAX);
+}
+
+static uint64_t node_count(const struct mount_options *options)
+{
+    return options->memory_bytes / NODES_MEMORY_SHARE / NODE_BYTES;
+}
+
+static int take_memory(struct serve *serve)
+{
+    const struct mount_options *options = &serve->options->mount;
+
+    int err = arena_init(&serve->arena, options->memory_bytes, true);
+    if (err != 0) {
+        say_why(serve,
+                "memory=%llu MiB: %s",
+                (unsigned long long)options->memory_bytes >> 20,
+                strerror(-err));
+        return err;
+    }
+    if (!serve->arena.locked) {
+        msg_info("mount",
+                 "memory is not locked: under memory pressure it may be swapped out "
+                 "(hint: raise RLIMIT_MEMLOCK)");
+    }
+    err = io_backend_choose(options->backend);
+    if (err == 0) {
+        err = io_queue_open(&serve->thread.queue, &serve->arena, QUEUE_DEPTH);
+    }
+    if (err != 0) {
+        say_why(serve,
+                "backend %s: %s",
+                options->backend == IO_BACKEND_URING ? "uring" : "threads",
+                strerror(-err));
+        arena_fini(&serve->arena);
+        return err;
+    }
+    serve->thread.scratch = arena_take(&serve->arena, FS_SCRATCH_BYTES, BLOCK_BYTES);
+    serve->stage = SERVE_MEMORY;
+    return 0;
+}
+
+/* ---- the floors below ------------------------------------------------------------------------ */
+
+static int try_assemble(struct serve *serve, bool without_journal)
+{
+    const struct array_assemble how = {
+        .paths = serve->options->paths,
+        .path_count = serve->options->path_count,
+        .read_only = serve->read_only,
+        .allow_degraded = serve->options->mount.degraded,
+        .allow_no_journal = without_journal,
+        .lock_wait_ms = LOCK_WAIT_MS,
+        .arena = &serve->arena,
+    };
+
+    return array_assemble(&how, serve->thread.queue, &serve->array, serve->why);
+}
+
+/* Without its journal a filesystem can only be read; that is said, and done. */
+static int assemble(struct serve *serve)
+{
+    int err = try_assemble(serve, serve->read_only);
+
+    if (err == -ENXIO && !serve->read_only) {
+        char why[FUSE_SERVE_WHY_BYTES];
+        (void)snprintf(why, sizeof(why), "%s", serve->why);
+        serve->read_only = true;
+        err = try_assemble(serve, true);
+        if (err == 0) {
+            msg_warn("mount", "%s; mounted read-only", why);
+        }
+    }
+    if (err != 0) {
+        return err;
+    }
+    serve->stage = SERVE_ASSEMBLED;
+    for (unsigned i = 0; i < array_problem_count(serve->array); i++) {
+        msg_warn("mount", "%s", array_problem(serve->array, i));
+    }
+    return 0;
+}
+
+static int start_workers(struct serve *serve)
+{
+    const struct mount_options *options = &serve->options->mount;
+    struct fuse_server *server = &serve->server;
+
+    server->array = serve->array;
+    server->options = *options;
+    server->mountpoint = serve->mountpoint;
+    server->owner = getuid();
+    server->memory_locked = serve->arena.locked;
+    serve->stage = SERVE_WORKERS;
+    int err = fuse_server_start(server, &serve->arena, worker_count(options), node_count(options));
+    if (err != 0) {
+        say_why(serve, "cannot start the workers: %s", strerror(-err));
+    }
+    return err;
+}
+
+static int start_writing(struct serve *serve)
+{
+    if (serve->read_only) {
+        return 0;
+    }
+    int err = array_start_writing(serve->array, serve->thread.queue);
+    if (err != 0) {
+        say_why(serve, "cannot write the superblocks: %s", strerror(-err));
+        return err;
+    }
+    serve->stage = SERVE_WRITING;
+    return 0;
+}
+
+static uint64_t fs_memory(const struct serve *serve)
+{
+    return serve->options->mount.memory_bytes / FS_MEMORY_SHARE;
+}
+
+/* stripes=N asks for fewer images than the memory would hold, never for more. */
+static uint32_t images_max(const struct serve *serve, uint64_t memory)
+{
+    uint32_t slots = array_geometry(serve->array)->slots;
+    uint32_t wanted = serve->options->mount.stripes;
+
+    if (wanted == 0 || stripe_cache_need(slots, wanted, 0) > memory / 2) {
+        return 0;
+    }
+    return wanted;
+}
+
+static int open_journal(struct serve *serve)
+{
+    const struct mount_options *options = &serve->options->mount;
+    size_t left = arena_left(&serve->arena);
+    uint64_t others = fs_memory(serve) + RESERVE_BYTES;
+
+    if (left <= others) {
+        say_why(serve,
+                "memory=%llu MiB is too small (hint: a larger memory=, or fewer threads=)",
+                (unsigned long long)options->memory_bytes >> 20);
+        return -ENOSPC;
+    }
+    const struct journal_options how = {
+        .arena = &serve->arena,
+        .memory_bytes = left - others,
+        .io_units = options->io_units,
+        .images_max = images_max(serve, left - others),
+        .commit_interval_ms = options->commit_interval_ms,
+        .write_through = options->journal_mode == MOUNT_JOURNAL_WRITE_THROUGH,
+        .read_only = serve->read_only,
+        .no_replay = options->norecovery,
+    };
+    int err = journal_open(&serve->journal, serve->array, &how, serve->thread.queue, serve->why);
+    if (err == 0) {
+        serve->stage = SERVE_JOURNAL;
+    }
+    return err;
+}
+
+static enum journal_mode wanted_mode(const struct serve *serve)
+{
+    struct fs_info info;
+
+    switch (serve->options->mount.journal_mode) {
+    case MOUNT_JOURNAL_WRITE_BACK: return JOURNAL_WRITE_BACK;
+    case MOUNT_JOURNAL_WRITE_THROUGH: return JOURNAL_WRITE_THROUGH;
+    case MOUNT_JOURNAL_AS_KEPT: break;
+    }
+    fs_get_info(serve->fs, &info);
+    return info.write_through ? JOURNAL_WRITE_THROUGH : JOURNAL_WRITE_BACK;
+}
+
+static int mount_fs(struct serve *serve)
+{
+    const struct fs_options how = {
+        .arena = &serve->arena,
+        .buffer_bytes = fs_memory(serve),
+        .read_only = serve->read_only,
+    };
+
+    int err = fs_mount(&serve->fs, serve->journal, serve->array, &how, &serve->thread, serve->why);
+    if (err != 0) {
+        return err;
+    }
+    serve->stage = SERVE_FS;
+    if (serve->read_only) {
+        return 0;
+    }
+    err = journal_set_mode(serve->journal, serve->thread.queue, wanted_mode(serve));
+    if (err != 0) {
+        say_why(serve, "cannot set the journal's mode: %s", strerror(-err));
+    }
+    return err;
+}
+
+static int mount_session(struct serve *serve)
+{
+    struct fuse_server *server = &serve->server;
+
+    /* Read-only may have been our own decision; the kernel must know. */
+    server->options.read_only = serve->read_only;
+    server->fs = serve->fs;
+    server->journal = serve->journal;
+    int err = fuse_server_mount(server, serve->source, serve->why);
+    if (err == 0) {
+        serve->stage = SERVE_MOUNTED;
+    }
+    return err;
+}
+
+static int start_all(struct serve *serve)
+{
+    int err = take_memory(serve);
+
+    if (err == 0) {
+        err = assemble(serve);
+    }
+    if (err == 0) {
+        err = start_workers(serve);
+    }
+    if (err == 0) {
+        err = start_writing(serve);
+    }
+    if (err == 0) {
+        err = open_journal(serve);
+    }
+    if (err == 0) {
+        err = mount_fs(serve);
+    }
+    if (err == 0) {
+        arena_seal(&serve->arena);
+        err = mount_session(serve);
+    }
+    return err;
+}
+
+int serve_start(struct serve *serve)
+{
+    char why[FUSE_SERVE_WHY_BYTES];
+    int err = start_all(serve);
+
+    if (err == 0) {
+        return 0;
+    }
+    if (serve->why[0] == '\0') {
+        say_why(serve, "%s", strerror(-err));
+    }
+    (void)snprintf(why, sizeof(why), "%s", serve->why);
+    int stopped = serve_stop(serve);
+    if (stopped != 0) {
+        msg_warn("mount", "after the failure, stopping failed too: %s", serve->why);
+    }
+    (void)snprintf(serve->why, sizeof(serve->why), "%s", why);
+    return err;
+}
+
+/* ---- down ------------------------------------------------------------------------------------ */
+
+static int first_error(struct serve *serve, int first, int next, const char *what)
+{
+    if (next == 0) {
+        return first;
+    }
+    msg_err("mount", "%s failed: %s", what, strerror(-next));
+    if (first != 0) {
+        return first;
+    }
+    say_why(serve, "%s failed: %s", what, strerror(-next));
+    return next;
+}
+
+int serve_stop(struct serve *serve)
+{
+    int err = 0;
+
+    if (serve->stage >= SERVE_WORKERS) {
+        fuse_server_stop(&serve->server);
+        fuse_server_fini(&serve->server);
+    }
+    if (serve->stage >= SERVE_FS) {
+        err = first_error(
+            serve, err, fs_unmount(serve->fs, &serve->thread), "unmounting the filesystem");
+    }
+    if (serve->stage >= SERVE_JOURNAL) {
+        err = first_error(
+            serve, err, journal_close(serve->journal, serve->thread.queue), "emptying the log");
+    }
+    if (serve->stage >= SERVE_WRITING && !serve->read_only) {
+        err = first_error(serve,
+                          err,
+                          array_stop_writing(serve->array, serve->thread.queue),
+                          "writing the last superblocks");
+    }
+    if (serve->stage >= SERVE_ASSEMBLED) {
+        array_close(serve->array);
+    }
+    if (serve->stage >= SERVE_MEMORY) {
+        io_queue_close(serve->thread.queue);
+        arena_fini(&serve->arena);
+    }
+    return err;
+}
+
+/* As anybody but root: the helper does it for us. */
+static int run_fusermount(const char *mountpoint, const char *flags)
+{
+    char program[] = "fusermount3";
+    char dashes[] = "--";
+    char words[16];
+    char path[FUSE_SERVE_MNT_BYTES];
+    char *argv[] = {program, words, dashes, path, NULL};
+    pid_t pid = -1;
+    int status = 0;
+
+    (void)snprintf(words, sizeof(words), "%s", flags);    /* fits */
+    (void)snprintf(path, sizeof(path), "%s", mountpoint); /* fits */
+    if (posix_spawnp(&pid, program, NULL, NULL, argv, environ) != 0) {
+        return -ENOENT;
+    }
+    while (waitpid(pid, &status, 0) < 0) {
+        if (errno != EINTR) {
+            return -errno;
+        }
+    }
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EBUSY;
+}
+
+void serve_unmount(struct serve *serve)
+{
+    bool root = geteuid() == 0;
+    int err = root ? umount2(serve->mountpoint, 0) : run_fusermount(serve->mountpoint, "-u");
+
+    if (err == 0) {
+        return;
+    }
+    msg_warn("mount", "still in use: it is taken out of sight now, what is open gets ENOTCONN");
+    err = root ? umount2(serve->mountpoint, MNT_DETACH) : run_fusermount(serve->mountpoint, "-uz");
+    if (err != 0) {
+        msg_warn("mount", "the kernel does not let go of the mount errno=%d", errno);
+    }
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The status for people: a few lines, the members as a table, what to do about it. */
+#include <ctype.h>
+#include <inttypes.h>
+#include <string.h>
+#include <time.h>
+
+#include "status_out.h"
+
+#define NS_PER_SECOND 1000000000u
+#define MIB           (1024.0 * 1024.0)
+
+static void put_pool(struct text_out *out, const struct status_facts *facts)
+{
+    char state[32] = "";
+    const char *word = status_word_state(status_state(facts));
+
+    for (size_t i = 0; word[i] != '\0' && i + 1 < sizeof(state); i++) {
+        state[i] = (char)toupper((unsigned char)word[i]);
+        state[i + 1] = '\0';
+    }
+    text_out_put(
+        out, "pool      %s  %s  ", facts->label[0] != '\0' ? facts->label : "-", facts->uuid);
+    if (facts->mounted != NULL) {
+        text_out_put(out, "mounted %s (%s)", facts->mounted, facts->read_only ? "ro" : "rw");
+    } else {
+        text_out_put(out, "not mounted");
+    }
+    text_out_put(out, "        state     %s\n", state);
+}
+
+static void put_array(struct text_out *out, const struct status_facts *facts)
+{
+    char usable[TEXT_SIZE_BYTES];
+    char used[TEXT_SIZE_BYTES];
+    uint64_t usable_bytes =
+        facts->have_fs ? facts->space.blocks * BLOCK_BYTES : facts->volume_bytes;
+
+    text_out_put(out,
+                 "array     raid5 %" PRIu32 " members, %" PRIu32 " KiB chunk, %s",
+                 facts->geometry.slots,
+                 facts->geometry.chunk_blocks * (BLOCK_BYTES / 1024),
+                 layout_name(facts->geometry.layout));
+    text_out_put(out, "        usable    %s", text_size(usable_bytes, usable));
+    if (facts->have_fs) {
+        uint64_t blocks = facts->space.blocks - facts->space.free_blocks;
+        text_out_put(out, ", %s used", text_size(blocks * BLOCK_BYTES, used));
+    }
+    text_out_put(out, "\n");
+}
+
+static void put_journal(struct text_out *out, const struct status_facts *facts)
+{
+    const struct journal_status *journal = &facts->journal;
+
+    if (!facts->have_journal) {
+        text_out_put(out, "journal   %s\n", status_word_journal(facts->journal_device));
+        return;
+    }
+    text_out_put(out,
+                 "journal   %s, %.1f of %.0f MiB in use, dirty %.1f MiB",
+                 facts->journal_device == JOURNAL_DEVICE_OK
+                     ? status_word_mode(journal->mode)
+                     : status_word_journal(facts->journal_device),
+                 (double)journal->used_blocks * BLOCK_BYTES / MIB,
+                 (double)journal->ring_blocks * BLOCK_BYTES / MIB,
+                 (double)journal->dirty_blocks * BLOCK_BYTES / MIB);
+    if (journal->dirty_blocks > 0) {
+        text_out_put(out, " (oldest %" PRIu64 " s)", journal->oldest_dirty_ns / NS_PER_SECOND);
+    }
+    text_out_put(out, "\n");
+    if (journal->recovered.at_s != 0) {
+        text_out_put(out,
+                     "recovered %" PRIu64 " units, %" PRIu64 " stripes\n",
+                     journal->recovered.units,
+                     journal->recovered.closed_rows + journal->recovered.open_rows);
+    }
+}
+
+static void put_cause(struct text_out *out, const struct member_info *member)
+{
+    struct tm local;
+    time_t since = (time_t)(member->since_ns / NS_PER_SECOND);
+
+    if (member->cause[0] == '\0') {
+        return;
+    }
+    if (member->since_ns != 0 && localtime_r(&since, &local) != NULL) {
+        text_out_put(out,
+                     "   failed %02d:%02d:%02d: %s",
+                     local.tm_hour,
+                     local.tm_min,
+                     local.tm_sec,
+                     member->cause);
+    } else {
+        text_out_put(out, "   %s", member->cause);
+    }
+}
+
+static void put_members(struct text_out *out, const struct status_facts *facts)
+{
+    char size[TEXT_SIZE_BYTES];
+
+    text_out_put(out, "slot  state    %-10s read  write  csum  path\n", "size");
+    for (uint32_t slot = 0; slot < facts->geometry.slots; slot++) {
+        const struct member_info *member = &facts->members[slot];
+        text_out_put(out,
+                     "%-5" PRIu32 " %-8s %-10s %-5" PRIu64 " %-6" PRIu64 " %-5d %s",
+                     slot,
+                     status_word_member(member->state),
+                     member->state == MEMBER_IN_SYNC ? text_size(member->size_bytes, size) : "-",
+                     member->read_errors,
+                     member->write_errors,
+                     0,
+                     member->path[0] != '\0' ? member->path : "-");
+        put_cause(out, member);
+        text_out_put(out, "\n");
+    }
+}
+
+static void put_buffered(struct text_out *out, const struct status_facts *facts)
+{
+    for (uint32_t slot = 0; slot < facts->geometry.slots; slot++) {
+        const struct member_info *member = &facts->members[slot];
+        if (member->state == MEMBER_IN_SYNC && !member->direct) {
+            text_out_put(
+                out, "note      slot %" PRIu32 ": no O_DIRECT on this file, slower\n", slot);
+        }
+    }
+}
+
+static void put_pools(struct text_out *out, const struct status_facts *facts)
+{
+    text_out_put(out,
+                 "\n%-24s %10s %10s %10s %8s %7s %12s\n",
+                 "memory",
+                 "size",
+                 "in use",
+                 "highest",
+                 "lacked",
+                 "parked",
+                 "longest us");
+    for (unsigned i = 0; i < facts->pool_count; i++) {
+        const struct pool_stats *pool = &facts->pools[i];
+        text_out_put(out,
+                     "%-24s %10" PRIu64 " %10" PRIu64 " %10" PRIu64 " %8" PRIu64 " %7" PRIu64
+                     " %12" PRIu64 "\n",
+                     pool->name,
+                     pool->size,
+                     pool->in_use,
+                     pool->high_water,
+                     pool->failures,
+                     pool->parked,
+                     pool->longest_wait_us);
+    }
+    text_out_put(out,
+                 "requests  %" PRIu64 ", commits %" PRIu64 ", log seq %" PRIu64
+                 ", memory %slocked\n",
+                 facts->requests,
+                 facts->journal.commits,
+                 facts->journal.seq,
+                 facts->memory_locked ? "" : "not ");
+}
+
+void status_out_text(struct text_out *out, const struct status_facts *facts, bool verbose)
+{
+    char action[512];
+
+    put_pool(out, facts);
+    put_array(out, facts);
+    put_journal(out, facts);
+    put_members(out, facts);
+    put_buffered(out, facts);
+    for (unsigned i = 0; status_action(facts, i, action, sizeof(action)); i++) {
+        text_out_put(out, "action    %s\n", action);
+    }
+    if (verbose && facts->mounted != NULL) {
+        put_pools(out, facts);
+    }
+}
