@@ -28,6 +28,9 @@
 #include "recovery_cases.h"
 #include "recovery_layers.h"
 
+/* A difference of seqs from here on is a negative one. */
+#define OLDER_FROM (UINT64_C(1) << 63)
+
 struct recovered_leftover {
     struct recovered_leftover *next;
     struct log_block position;
@@ -56,7 +59,7 @@ static uint32_t beyond_facts(const struct recovery_scan *scan,
                              struct log_block position,
                              uint64_t distance)
 {
-    uint32_t facts = BEYOND_MAGIC;
+    uint32_t facts = 0;
 
     if (meta_block_verify(block, scan->source.seed, position) != META_VALID) {
         return facts;
@@ -64,6 +67,7 @@ static uint32_t beyond_facts(const struct recovery_scan *scan,
     facts |= BEYOND_VALID;
     uint64_t ahead = meta_block_seq(block) - scan->stop_seq;
     uint64_t undurable = min_u64(meta_block_undurable(block), LOG_UNITS_IN_FLIGHT_MAX - 1);
+    facts |= ahead < OLDER_FROM ? BEYOND_NEW : 0;
     if (ahead == 0 || ahead > distance) { /* RB2 */
         return facts;
     }
@@ -140,7 +144,7 @@ int recovery_beyond_look(struct recovery_scan *scan)
         uint64_t offset = scan->used_blocks + distance;
         const uint8_t *block = log_window_get(scan->window, offset, 1);
         if (!meta_block_has_magic(block)) {
-            continue; /* "no meta block" in recovery_beyond_table */
+            continue;
         }
         struct recovered_leftover found = {
             .position = log_window_position(scan->window, offset),
@@ -148,6 +152,9 @@ int recovery_beyond_look(struct recovery_scan *scan)
             .seq = meta_block_seq(block),
         };
         found.facts = beyond_facts(scan, block, found.position, distance);
+        if ((found.facts & BEYOND_NEW) == 0) {
+            continue; /* an older lap's, or no valid one */
+        }
         found.foreign = (found.facts & BEYOND_AHEAD) != 0 && recovery_unit_is_foreign(block);
         scan->foreign = scan->foreign || found.foreign;
         int error = add_leftover(scan, &tail, &found);

@@ -63,28 +63,31 @@ static const struct recovery_case unit_cases[] = {
 
 const struct recovery_table recovery_unit_table = TABLE("unit", unit_cases, 5);
 
-/* Whatever begins like a meta block goes: a stop at the same place in a later crash must not find it.
- * Only a valid one proves anything. In a foreign log the trailer says nothing, so the bound on units in
- * flight has to do. */
+/* What the log could reach again goes: a stop at the same place in a later crash must not find it. Seqs
+ * only grow, so an older lap's unit is none of that. In a foreign log the trailer says nothing: the
+ * bound on units in flight has to do. */
 static const struct recovery_case beyond_cases[] = {
-    {"no meta block", BEYOND_IGNORE, 0, BEYOND_MAGIC},
-    {"a torn or forged meta block", BEYOND_LEFTOVER, BEYOND_MAGIC, BEYOND_VALID},
-    {"a unit of another lap", BEYOND_LEFTOVER, BEYOND_MAGIC | BEYOND_VALID, BEYOND_AHEAD},
-    {"ours, in flight beside the lost one",
+    {"no meta block", BEYOND_IGNORE, 0, BEYOND_VALID},
+    {"a unit of an older lap", BEYOND_IGNORE, BEYOND_VALID, BEYOND_NEW},
+    {"the torn unit itself, or one of another numbering",
      BEYOND_LEFTOVER,
-     BEYOND_MAGIC | BEYOND_VALID | BEYOND_AHEAD,
+     BEYOND_VALID | BEYOND_NEW,
+     BEYOND_AHEAD},
+    {"ours, in flight beside the torn one",
+     BEYOND_LEFTOVER,
+     BEYOND_VALID | BEYOND_NEW | BEYOND_AHEAD,
      BEYOND_FOREIGN | BEYOND_ANSWERED},
     {"ours, submitted when the lost one was durable",
      BEYOND_DAMAGE,
-     BEYOND_MAGIC | BEYOND_VALID | BEYOND_AHEAD | BEYOND_ANSWERED,
+     BEYOND_VALID | BEYOND_NEW | BEYOND_AHEAD | BEYOND_ANSWERED,
      BEYOND_FOREIGN},
     {"foreign, may have been in flight",
      BEYOND_LEFTOVER,
-     BEYOND_MAGIC | BEYOND_VALID | BEYOND_AHEAD | BEYOND_FOREIGN,
+     BEYOND_VALID | BEYOND_NEW | BEYOND_AHEAD | BEYOND_FOREIGN,
      BEYOND_TOO_FAR},
     {"foreign, too far ahead to have been in flight",
      BEYOND_DAMAGE,
-     BEYOND_MAGIC | BEYOND_VALID | BEYOND_AHEAD | BEYOND_FOREIGN | BEYOND_TOO_FAR,
+     BEYOND_VALID | BEYOND_NEW | BEYOND_AHEAD | BEYOND_FOREIGN | BEYOND_TOO_FAR,
      0},
 };
 

@@ -49,10 +49,10 @@ extern const struct recovery_table recovery_unit_table;
 /* ---- a block beyond the end of the log --------------------------------------------------------- */
 
 enum {
-    BEYOND_MAGIC = 1u << 0,    /* begins like a meta block */
-    BEYOND_VALID = 1u << 1,    /* META_VALID for its place */
-    BEYOND_AHEAD = 1u << 2,    /* stop seq < seq, by no more than the blocks between allow */
-    BEYOND_FOREIGN = 1u << 3,  /* the log is another writer's (recovery_scan.h) */
+    BEYOND_VALID = 1u << 0,    /* META_VALID for its place */
+    BEYOND_NEW = 1u << 1,      /* its seq is not before the stop's */
+    BEYOND_AHEAD = 1u << 2,    /* behind the stop's, by no more than the blocks between allow */
+    BEYOND_FOREIGN = 1u << 3,  /* the log is another writer's (recovery_beyond.c) */
     BEYOND_ANSWERED = 1u << 4, /* seq - undurable > stop seq: the stop's unit was durable by then */
     BEYOND_TOO_FAR = 1u << 5,  /* seq >= stop seq + LOG_UNITS_IN_FLIGHT_MAX */
 };

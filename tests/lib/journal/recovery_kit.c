@@ -22,6 +22,8 @@
 #define SUPER_OFFSET      4096u
 #define SUPER_BYTES       512u
 #define SUPER_DATA_OFFSET 128u
+#define SUPER_DATA_SIZE   136u
+#define RING_BLOCKS_LEAST 256u /* that array_create allows */
 #define SUPER_TAIL        152u
 #define SUPER_CHECKSUM    216u
 #define READ_STEP_BLOCKS  256u
@@ -103,6 +105,38 @@ static void learn_offsets(struct recovery_kit *kit)
     }
 }
 
+uint32_t kit_journal(const struct recovery_kit *kit)
+{
+    return kit->members;
+}
+
+/* Changes one 64-bit field of the journal's superblock, checksum and all. */
+static void super_edit(struct recovery_kit *kit, uint32_t offset, uint64_t value)
+{
+    uint8_t super[SUPER_BYTES];
+    le64 field = le64_make(value);
+    le32 sum = le32_make(0);
+    uint64_t total = 0;
+    const char *path = kit->paths[kit_journal(kit)];
+
+    file_read(path, SUPER_OFFSET, super, sizeof(super));
+    memcpy(super + offset, &field, sizeof(field));
+    memcpy(super + SUPER_CHECKSUM, &sum, sizeof(sum));
+    for (size_t i = 0; i < sizeof(super); i += sizeof(le32)) {
+        le32 word;
+        memcpy(&word, super + i, sizeof(word));
+        total += le32_get(word);
+    }
+    sum = le32_make((uint32_t)((total & UINT32_MAX) + (total >> 32)));
+    memcpy(super + SUPER_CHECKSUM, &sum, sizeof(sum));
+    file_write(path, SUPER_OFFSET, super, sizeof(super));
+}
+
+void kit_set_tail(struct recovery_kit *kit, struct log_block tail)
+{
+    super_edit(kit, SUPER_TAIL, tail.nr * BLOCK_SECTORS);
+}
+
 void kit_create(struct recovery_kit *kit, const struct kit_shape *shape)
 {
     const char *members[KIT_FILES_MAX];
@@ -112,7 +146,8 @@ void kit_create(struct recovery_kit *kit, const struct kit_shape *shape)
         file_make(kit->paths[i], shape->member_bytes);
         members[i] = kit->paths[i];
     }
-    file_make(kit->paths[shape->members], JOURNAL_OFFSET + shape->ring_blocks * BLOCK_BYTES);
+    file_make(kit->paths[shape->members],
+              JOURNAL_OFFSET + max_u64(shape->ring_blocks, RING_BLOCKS_LEAST) * BLOCK_BYTES);
     struct array_create create = {
         .member_paths = members,
         .member_count = shape->members,
@@ -125,6 +160,7 @@ void kit_create(struct recovery_kit *kit, const struct kit_shape *shape)
     int error = array_create(&create, kit->why);
     ck_assert_msg(error == 0, "%s", kit->why);
     learn_offsets(kit);
+    super_edit(kit, SUPER_DATA_SIZE, shape->ring_blocks * BLOCK_SECTORS);
     kit_assemble(kit, false, KIT_NO_SLOT);
     ck_assert_uint_eq(kit->ring_blocks, shape->ring_blocks);
     ck_assert_int_eq(journal_format(kit->array, kit->queue), 0);
@@ -189,11 +225,6 @@ void kit_close(struct recovery_kit *kit)
         arena_fini(&kit->array_arena);
         kit->array = NULL;
     }
-}
-
-uint32_t kit_journal(const struct recovery_kit *kit)
-{
-    return kit->members;
 }
 
 /* ---- blocks -------------------------------------------------------------------------------- */
@@ -278,27 +309,6 @@ struct log_block kit_unit(struct recovery_kit *kit,
     kit->head = log_ring_advance(&ring, at, (uint64_t)count + 1);
     kit->seq++;
     return at;
-}
-
-void kit_set_tail(struct recovery_kit *kit, struct log_block tail)
-{
-    uint8_t super[SUPER_BYTES];
-    le64 sectors = le64_make(tail.nr * BLOCK_SECTORS);
-    le32 sum = le32_make(0);
-    uint64_t total = 0;
-    const char *path = kit->paths[kit_journal(kit)];
-
-    file_read(path, SUPER_OFFSET, super, sizeof(super));
-    memcpy(super + SUPER_TAIL, &sectors, sizeof(sectors));
-    memcpy(super + SUPER_CHECKSUM, &sum, sizeof(sum));
-    for (size_t i = 0; i < sizeof(super); i += sizeof(le32)) {
-        le32 word;
-        memcpy(&word, super + i, sizeof(word));
-        total += le32_get(word);
-    }
-    sum = le32_make((uint32_t)((total & UINT32_MAX) + (total >> 32)));
-    memcpy(super + SUPER_CHECKSUM, &sum, sizeof(sum));
-    file_write(path, SUPER_OFFSET, super, sizeof(super));
 }
 
 /* ---- all files ------------------------------------------------------------------------------- */

@@ -60,11 +60,11 @@ END_TEST
 START_TEST(only_a_valid_unit_ahead_proves_damage)
 {
     for (uint32_t facts = 0; facts < 1u << recovery_beyond_table.fact_count; facts++) {
-        uint32_t counts = BEYOND_MAGIC | BEYOND_VALID | BEYOND_AHEAD;
+        uint32_t left = BEYOND_VALID | BEYOND_NEW;
         uint32_t proof = (facts & BEYOND_FOREIGN) != 0 ? BEYOND_TOO_FAR : BEYOND_ANSWERED;
         unsigned expected = BEYOND_IGNORE;
-        if ((facts & BEYOND_MAGIC) != 0) {
-            bool damage = (facts & counts) == counts && (facts & proof) != 0;
+        if ((facts & left) == left) {
+            bool damage = (facts & BEYOND_AHEAD) != 0 && (facts & proof) != 0;
             expected = damage ? BEYOND_DAMAGE : BEYOND_LEFTOVER;
         }
         ck_assert_uint_eq(recovery_table_find(&recovery_beyond_table, facts)->decision, expected);
