@@ -6,8 +6,9 @@
 #include "control_format.h"
 #include "r5fs/fuse/fuse.h"
 
-/* One page, asked of the daemon behind `entry`. As root for another user's private mount too. Negative
- * errno: -ENOTCONN the daemon is dead, -EACCES not ours to ask, -ENOTTY not a mount of ours. */
+/* One page, asked of the daemon behind `entry`. As root for another user's private mount too.
+ * Negative errno: -ENOTCONN the daemon is dead, -EACCES not ours to ask, -ENOTTY not a mount of
+ * ours. */
 R5_MUST_CHECK int control_client_ask(const struct mount_entry *entry, struct control_page *page);
 /* Words for such an error. */
 const char *control_client_why(int error);

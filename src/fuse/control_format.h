@@ -6,7 +6,8 @@
  *   command --- ioctl(root, CONTROL_IOCTL, page{request, snapshot, offset}) ---> daemon
  *           <-- page{snapshot, total_bytes, text_bytes, text} -----------------
  *
- * Both ends are the same program; `version` catches a daemon that is older or newer than the command.
+ * Both ends are the same program; `version` catches a daemon that is older or newer than the
+ * command.
  */
 #ifndef R5FS_FUSE_CONTROL_FORMAT_H
 #define R5FS_FUSE_CONTROL_FORMAT_H

@@ -8,9 +8,10 @@
  *                            v
  *        signalfd (TERM, INT) and the workers' end --> unmount, drain, result file, exit
  *
- * The fork comes before threads, rings and locked memory, none of which would survive it. The daemon
- * stays in the terminal's process group until it serves, so that Ctrl-C stops a mount that is still
- * replaying a long log: it is seen when the filesystem is up, and unmounts it again in order.
+ * The fork comes before threads, rings and locked memory, none of which would survive it. The
+ * daemon stays in the terminal's process group until it serves, so that Ctrl-C stops a mount that
+ * is still replaying a long log: it is seen when the filesystem is up, and unmounts it again in
+ * order.
  *
  * Failure modes: the daemon dies before its report: the pipe ends, that is said. The last drain
  * fails: in syslog, in the result file, in the exit code.
@@ -68,8 +69,8 @@ int fuse_serve_exit_code(int error)
 
 /* ---- the process ----------------------------------------------------------------------------- */
 
-/* Writing for others' memory: the kernel then lets us use the last of it, instead of waiting for us.
- * Both want privileges; without them all works, only less certain when memory is short. */
+/* Writing for others' memory: the kernel then lets us use the last of it, instead of waiting for
+ * us. Both want privileges; without them all works, only less certain when memory is short. */
 static void ask_for_memory_care(void)
 {
     static const char least_likely[] = "-1000";

@@ -4,8 +4,8 @@
  *
  * A first page makes a snapshot of the answer in memory taken at start; the pages after it are cut
  * from that. A newer first page replaces the snapshot: who was still reading gets ESTALE and begins
- * again. How the daemon ended is written to a memory file that the waiting command has opened through
- * /proc: it outlives the daemon, leaves nothing behind, and needs no name.
+ * again. How the daemon ended is written to a memory file that the waiting command has opened
+ * through /proc: it outlives the daemon, leaves nothing behind, and needs no name.
  *
  * Allowed: root, and the user who mounted. Others may be able to reach the root directory
  * (allow_other), and have no business here.

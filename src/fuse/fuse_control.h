@@ -29,8 +29,8 @@ size_t fuse_control_need(void);
 R5_MUST_CHECK int fuse_control_init(struct fuse_control *control, struct arena *arena);
 void fuse_control_fini(struct fuse_control *control);
 
-/* Answers `page` in place, for a caller with this uid. -EPERM, -EPROTO, -EINVAL, -ESTALE (the snapshot
- * is gone: begin again). */
+/* Answers `page` in place, for a caller with this uid. -EPERM, -EPROTO, -EINVAL, -ESTALE (the
+ * snapshot is gone: begin again). */
 R5_MUST_CHECK int
 fuse_control_answer(struct fuse_worker *worker, uint32_t uid, struct control_page *page);
 /* The daemon's last word. */

@@ -14,13 +14,13 @@
  *   N4  the kernel is never told of a number before its count was raised here: a FORGET that runs
  *       ahead of the reply cannot be missed.
  *
- * Happy path: a worker holds one spare node, so that an operation that has made something can always
- * tell the kernel; lookups of known numbers only count.
+ * Happy path: a worker holds one spare node, so that an operation that has made something can
+ * always tell the kernel; lookups of known numbers only count.
  * Failure modes: full. readdirplus stops handing out counts at 3/4, the reaper asks the kernel to
  * forget; when the last node is gone, fuse_nodes_prepare parks on `freed`. What wakes it: a node
- * given back, by a FORGET or an eviction; FORGETs are read because at most `waiters_max` workers may
- * park; and the wait has an end. A FORGET of more than was counted is the kernel's (or a test's)
- * mistake: named once per message limit, taken as all there was.
+ * given back, by a FORGET or an eviction; FORGETs are read because at most `waiters_max` workers
+ * may park; and the wait has an end. A FORGET of more than was counted is the kernel's (or a
+ * test's) mistake: named once per message limit, taken as all there was.
  * Thread: any worker, the reaper.
  */
 #include "fuse_nodes.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the kernel knows: for each inode number it holds, how many lookups it was answered. A table of
- * fixed size; FUSE has no upper limit of its own on how many inodes a kernel may hold.
+ * What the kernel knows: for each inode number it holds, how many lookups it was answered. A table
+ * of fixed size; FUSE has no upper limit of its own on how many inodes a kernel may hold.
  *
  * A number that the kernel knows and that has no name left ("gone") is evicted from the filesystem
  * when its count drops to zero: an unlinked file lives as long as somebody has it open.

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What all requests share: entries and attributes in libfuse's form, replies, the second try after an
- * ENOSPC, the care for lookup counts.
+ * What all requests share: entries and attributes in libfuse's form, replies, the second try after
+ * an ENOSPC, the care for lookup counts.
  *
  * Invariants:
  *   O1  each request ends in exactly one reply.
- *   O2  a count is raised before the reply that tells the kernel (fuse_nodes N4), and taken back when
+ *   O2  a count is raised before the reply that tells the kernel (fuse_nodes N4), and taken back
+ * when
  *       the reply reached nobody.
  *   O3  a node is in hand before the filesystem makes something that the kernel must be told of.
  *
@@ -53,8 +54,8 @@ void fuse_ops_attr_to_stat(const struct fs_attr *attr, struct stat *out_stat)
     };
 }
 
-/* A write clears suid and sgid here without the kernel's knowledge of the mode: such a file is asked
- * for each time. Everything else changes with the kernel's knowledge only. */
+/* A write clears suid and sgid here without the kernel's knowledge of the mode: such a file is
+ * asked for each time. Everything else changes with the kernel's knowledge only. */
 double fuse_ops_attr_timeout(const struct fs_attr *attr)
 {
     return S_ISREG(attr->mode) && (attr->mode & (S_ISUID | S_ISGID)) != 0 ? 0.0 : FUSE_TIMEOUT_LONG;

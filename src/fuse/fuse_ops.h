@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Answering requests: what the fuse_ops_*.c files share. One short function for each request, run on
- * the worker that read it; every one ends in exactly one reply.
+ * Answering requests: what the fuse_ops_*.c files share. One short function for each request, run
+ * on the worker that read it; every one ends in exactly one reply.
  */
 #ifndef R5FS_FUSE_FUSE_OPS_H
 #define R5FS_FUSE_FUSE_OPS_H
@@ -28,8 +28,8 @@ void fuse_ops_fill_entry(const struct fs_attr *attr, struct fuse_entry_param *ou
 void fuse_ops_fail(fuse_req_t req, int err);
 /* 0 or an error as the whole reply. */
 void fuse_ops_done(fuse_req_t req, int err);
-/* Counts the lookup, replies with the entry, takes the count back when nobody received it. Needs the
- * worker's spare node. */
+/* Counts the lookup, replies with the entry, takes the count back when nobody received it. Needs
+ * the worker's spare node. */
 void fuse_ops_reply_entry(fuse_req_t req,
                           struct fuse_worker *worker,
                           uint64_t parent,

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Requests about attributes: getattr, setattr, statfs, and the ioctls: file flags and our own control.
+ * Requests about attributes: getattr, setattr, statfs, and the ioctls: file flags and our own
+ * control.
  *
- * Attributes are kept by the kernel for a very long time: we are the only writer, all names of a file
- * share one inode number, and each request that changes something makes the kernel ask again.
+ * Attributes are kept by the kernel for a very long time: we are the only writer, all names of a
+ * file share one inode number, and each request that changes something makes the kernel ask again.
  *
  * Thread: any worker.
  */

@@ -2,12 +2,12 @@
 /*
  * Requests about contents: read, write, fsync, fallocate, lseek.
  *
- * Writes come through: the kernel keeps pages for reading only, so size, times and ENOSPC are decided
- * here, before write(2) returns. The payload of a WRITE lies block-aligned in memory; a READ's answer
- * is read straight into the worker's buffer and handed to the kernel from there.
+ * Writes come through: the kernel keeps pages for reading only, so size, times and ENOSPC are
+ * decided here, before write(2) returns. The payload of a WRITE lies block-aligned in memory; a
+ * READ's answer is read straight into the worker's buffer and handed to the kernel from there.
  *
- * open is answered ENOSYS once, which means: do not ask, keep the cache. Nothing is kept for an open
- * file; a READ or WRITE through any handle is about the inode.
+ * open is answered ENOSYS once, which means: do not ask, keep the cache. Nothing is kept for an
+ * open file; a READ or WRITE through any handle is about the inode.
  *
  * Thread: any worker.
  */
@@ -105,8 +105,8 @@ void fuse_ops_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_fi
     fuse_ops_done(req, fs_fsync(worker->server->fs, &worker->thread, ino, datasync != 0));
 }
 
-/* FALLOCATE says nothing of suid and sgid, though they must go as by a write: root keeps them, as the
- * one who may (CAP_FSETID) in all but strange cases. */
+/* FALLOCATE says nothing of suid and sgid, though they must go as by a write: root keeps them,
+ * as the one who may (CAP_FSETID) in all but strange cases. */
 static int kill_priv_for(fuse_req_t req, struct fuse_worker *worker, fuse_ino_t ino)
 {
     const struct fs_attr nothing = {0};

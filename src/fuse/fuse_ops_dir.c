@@ -2,13 +2,13 @@
 /*
  * Requests about directories: readdir, readdirplus, fsyncdir.
  *
- * readdirplus answers with attributes and counts one lookup for each entry but "." and "..". When the
- * lookup table is getting full it goes on without: an entry with inode 0 tells the kernel the name and
- * the type only.
+ * readdirplus answers with attributes and counts one lookup for each entry but "." and "..". When
+ * the lookup table is getting full it goes on without: an entry with inode 0 tells the kernel the
+ * name and the type only.
  *
  * opendir is answered ENOSYS once; from then on the kernel opens directories by itself and keeps
- * their entries until something changes in them. Nothing is kept for an open directory: the cookies of
- * the filesystem are stable.
+ * their entries until something changes in them. Nothing is kept for an open directory: the cookies
+ * of the filesystem are stable.
  *
  * Thread: any worker.
  */

@@ -3,8 +3,8 @@
  * Requests about names: lookup and forget, make, link, unlink, rename, readlink.
  *
  * A name that does not exist is answered as an entry without inode and a long timeout: the kernel
- * keeps that too, and asks no more. Permissions were checked by the kernel (default_permissions); the
- * owner of what is made, its group from a setgid parent, umask and inherited ACL are the
+ * keeps that too, and asks no more. Permissions were checked by the kernel (default_permissions);
+ * the owner of what is made, its group from a setgid parent, umask and inherited ACL are the
  * filesystem's work, which is why the umask is handed on (FUSE_CAP_DONT_MASK).
  *
  * Thread: any worker.

@@ -2,9 +2,9 @@
 /*
  * Requests about extended attributes. setxattr is answered in fuse_raw.c.
  *
- * GETXATTR(security.capability) comes once for each inode that is written (with KILLPRIV_V2 the kernel
- * remembers "none"); the answer ENODATA is a lookup in memory. Never ENOSYS: that would switch off all
- * attributes of the mount.
+ * GETXATTR(security.capability) comes once for each inode that is written (with KILLPRIV_V2 the
+ * kernel remembers "none"); the answer ENODATA is a lookup in memory. Never ENOSYS: that would
+ * switch off all attributes of the mount.
  *
  * Thread: any worker.
  */

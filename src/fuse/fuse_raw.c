@@ -9,9 +9,11 @@
  *   known at all: both are put into the reply when the kernel offered them. Without the first, all
  *   lookups in one directory wait for each other; without the second, each write(2) costs a
  *   GETXATTR(security.capability).
- * - With KILLPRIV_V2 it is our duty to clear suid, sgid and capabilities; the flag in WRITE that says
+ * - With KILLPRIV_V2 it is our duty to clear suid, sgid and capabilities; the flag in WRITE that
+ * says
  *   so is dropped by libfuse and read here.
- * - SETXATTR: the long header brings ACL_KILL_SGID. It is answered here, so that no libfuse with one
+ * - SETXATTR: the long header brings ACL_KILL_SGID. It is answered here, so that no libfuse with
+ * one
  *   idea of the header or another stands in between.
  * - INTERRUPT: libfuse allocates for each and needs a registered function in each request. Here a
  *   worker's number of the request in hand is compared, nothing else.
@@ -59,8 +61,8 @@ static void reply(const struct fuse_server *server, uint64_t unique, int err)
 
 /* ---- INTERRUPT ------------------------------------------------------------------------------- */
 
-/* Whether SIGKILL is pending for the task, as it is for every thread of a process that a signal ends.
- * A task that cannot be looked at (another pid namespace) counts as killed. */
+/* Whether SIGKILL is pending for the task, as it is for every thread of a process that a signal
+ * ends. A task that cannot be looked at (another pid namespace) counts as killed. */
 static bool task_is_killed(uint32_t tid)
 {
     char path[32];

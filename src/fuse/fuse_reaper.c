@@ -5,13 +5,13 @@
  *   FORGET -> fuse_nodes: count 0, gone -> evict list -> reaper: fs_evict -> node back to the pool
  *   table above 3/4 -> reaper: pick a directory, ask the kernel to forget its names -> FORGETs
  *
- * The kernel must not be asked while a request is being handled, because it may want a lock that the
- * request's task holds: hence a thread of its own, which holds nothing when it asks.
+ * The kernel must not be asked while a request is being handled, because it may want a lock that
+ * the request's task holds: hence a thread of its own, which holds nothing when it asks.
  *
- * Asking to forget a name takes the name out of the kernel's cache even while the file is open. That
- * is harmless for a file; a directory that is some task's working directory loses its path until
- * it is looked up again, so directories are asked for only when lookups are parked already. A name on
- * which something is mounted must never be asked for: the kernel would unmount it.
+ * Asking to forget a name takes the name out of the kernel's cache even while the file is open.
+ * That is harmless for a file; a directory that is some task's working directory loses its path
+ * until it is looked up again, so directories are asked for only when lookups are parked already. A
+ * name on which something is mounted must never be asked for: the kernel would unmount it.
  *
  * Failure modes: fs_evict fails (full journal, I/O error): the orphan item stays, the next mount
  * finishes it. Nothing can be forgotten: tried again once a second while the table is tight.

@@ -14,9 +14,9 @@
  * fuse_session_custom_io() on the same descriptor gives us the replies on their way out, for what
  * libfuse forgets to put into INIT's.
  *
- * Failure modes: a worker that cannot open its queue fails the start; a refused mount leaves nothing
- * behind. The stop after a lazy unmount must wake workers that sit in read(2): a signal, sent again
- * until they are gone, because one that comes just before read(2) wakes nobody.
+ * Failure modes: a worker that cannot open its queue fails the start; a refused mount leaves
+ * nothing behind. The stop after a lazy unmount must wake workers that sit in read(2): a signal,
+ * sent again until they are gone, because one that comes just before read(2) wakes nobody.
  * Thread: the main one.
  */
 #include "fuse_server.h"
@@ -393,8 +393,8 @@ static void on_init(void *context, struct fuse_conn_info *conn)
                         FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_IOCTL_DIR |
                         FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
                         FUSE_CAP_PARALLEL_DIROPS);
-    /* O_TRUNC comes as SETATTR: with open answered ENOSYS it would not come at all. Cached pages are
-     * only dropped when we say so: we are the only writer. Write-back stays with the daemon. */
+    /* O_TRUNC comes as SETATTR: with open answered ENOSYS it would not come at all. Cached pages
+     * are only dropped when we say so: we are the only writer. Write-back stays with the daemon. */
     conn->want &=
         ~(unsigned)(FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_WRITEBACK_CACHE |
                     FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
@@ -434,8 +434,9 @@ const struct fuse_lowlevel_ops fuse_ops_table = {
     .ioctl = fuse_ops_ioctl,
     .fallocate = fuse_ops_fallocate,
     .lseek = fuse_ops_lseek,
-    /* Left out, each for its reason: setxattr (fuse_raw.c answers it), flush (ENOSYS ends it for good;
-     * data is ours when write returns), access (default_permissions), getlk, setlk, flock (the kernel
-     * does locks by itself and a waiting worker would be lost), copy_file_range (ENOSYS: the kernel
-     * copies), bmap, poll, release, releasedir (nothing is kept for an open file). */
+    /* Left out, each for its reason: setxattr (fuse_raw.c answers it), flush (ENOSYS ends it for
+     * good; data is ours when write returns), access (default_permissions), getlk, setlk, flock
+     * (the kernel does locks by itself and a waiting worker would be lost), copy_file_range
+     * (ENOSYS: the kernel copies), bmap, poll, release, releasedir (nothing is kept for an open
+     * file). */
 };

@@ -18,8 +18,8 @@
 #include "r5fs/fuse/fuse.h"
 
 #define FUSE_WORKERS_MAX 64u
-/* The page before holds a request's headers, so that a WRITE's payload lands on a block boundary; the
- * two blocks after are what fs_read wants beyond the largest read. */
+/* The page before holds a request's headers, so that a WRITE's payload lands on a block
+ * boundary; the two blocks after are what fs_read wants beyond the largest read. */
 #define FUSE_BUFFER_BYTES (BLOCK_BYTES + FS_IO_BYTES_MAX + 2u * BLOCK_BYTES)
 #define FUSE_QUEUE_DEPTH  64u
 /* Attributes and names change through us alone: the kernel may keep them for ever. In seconds. */

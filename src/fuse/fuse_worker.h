@@ -17,8 +17,8 @@ enum fuse_received {
 /* The worker's memory and lock; before its thread starts. */
 size_t fuse_worker_need(void);
 void fuse_worker_init(struct fuse_worker *worker, struct fuse_server *server, struct arena *arena);
-/* Opens the queue on the calling thread, tells the starter, waits until the session is served. False:
- * there will be nothing to do. */
+/* Opens the queue on the calling thread, tells the starter, waits until the session is served.
+ * False: there will be nothing to do. */
 bool fuse_worker_enter(struct fuse_worker *worker, struct arena *arena);
 void fuse_worker_leave(struct fuse_worker *worker);
 /* Receives one request and answers it. */

@@ -7,9 +7,10 @@
  *        |    ours      ours, value   swallowed   a mount flag of the kernel's
  *        a mount flag
  *
- * The last word wins, as mount(8) promises: "suid,...,nosuid" is nosuid. Options that only mount(8),
- * systemd or fstab care about are swallowed, so that a line of fstab can be passed on as it is; a
- * word that nobody knows is an error that names it, never ignored: it may have been meant to protect.
+ * The last word wins, as mount(8) promises: "suid,...,nosuid" is nosuid. Options that only
+ * mount(8), systemd or fstab care about are swallowed, so that a line of fstab can be passed on as
+ * it is; a word that nobody knows is an error that names it, never ignored: it may have been meant
+ * to protect.
  *
  * Thread: the command's own, before the daemon is made.
  */
@@ -362,8 +363,8 @@ static int parse_word(struct mount_options *options, char *word, char *out_why)
     return parse_valued(options, word, value + 1, out_why);
 }
 
-/* Copies up to the next comma that is neither escaped nor within quotes; returns what follows it, or
- * NULL at the end. `fits` is false when the word is longer than `word`. */
+/* Copies up to the next comma that is neither escaped nor within quotes; returns what follows
+ * it, or NULL at the end. `fits` is false when the word is longer than `word`. */
 static const char *next_word(const char *text, char word[WORD_BYTES], bool *fits)
 {
     size_t length = 0;

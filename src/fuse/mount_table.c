@@ -7,8 +7,9 @@
  *         device  |     mount options    type     source
  *              mount point, with \040 for a space
  *
- * A mount point is never asked anything here: stat(2) of a path whose daemon hangs would hang too. So
- * paths are resolved by their parent directory, and readlink(2) tells a symlink without a request.
+ * A mount point is never asked anything here: stat(2) of a path whose daemon hangs would hang too.
+ * So paths are resolved by their parent directory, and readlink(2) tells a symlink without a
+ * request.
  *
  * Thread: any; memory is on the stack.
  */
@@ -116,7 +117,10 @@ static bool fill_entry(const struct mount_line *line, struct mount_entry *out_en
     if (strlen(line->mountpoint) >= sizeof(out_entry->mountpoint)) {
         return false;
     }
-    (void)strcpy(out_entry->mountpoint, line->mountpoint); /* fits, see above */
+    (void)snprintf(out_entry->mountpoint,
+                   sizeof(out_entry->mountpoint),
+                   "%s",
+                   line->mountpoint); /* fits, see above */
     (void)snprintf(out_entry->source,
                    sizeof(out_entry->source),
                    "%s",
@@ -164,9 +168,9 @@ int mount_path_resolve(const char *path, char *out)
     if (!plain || readlink(path, target, sizeof(target)) >= 0) {
         return realpath(path, out) == NULL ? -errno : 0;
     }
-    (void)strcpy(last, name); /* fits, see above */
+    (void)snprintf(last, sizeof(last), "%s", name); /* fits, see above */
     if (slash == NULL) {
-        (void)strcpy(parent, ".");
+        (void)snprintf(parent, sizeof(parent), ".");
     } else {
         slash[slash == parent ? 1 : 0] = '\0';
     }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The kernel's list of mounts: ours (see r5fs/fuse/fuse.h), and what is mounted on top of one of them. */
+/* The kernel's list of mounts: ours (see r5fs/fuse/fuse.h), and what is mounted on top of one of
+ * them. */
 #ifndef R5FS_FUSE_MOUNT_TABLE_H
 #define R5FS_FUSE_MOUNT_TABLE_H
 
@@ -33,7 +34,8 @@ struct mount_line {
 
 /* Takes `line` apart in place, escapes undone; false when it is not of the known form. */
 bool mount_line_parse(char *line, struct mount_line *out_line);
-/* A path as the kernel would show it: absolute, symlinks resolved. `out` has FUSE_SERVE_MNT_BYTES. */
+/* A path as the kernel would show it: absolute, symlinks resolved. `out` has
+ * FUSE_SERVE_MNT_BYTES. */
 R5_MUST_CHECK int mount_path_resolve(const char *path, char *out);
 
 #endif

@@ -4,11 +4,12 @@
  *
  *   arena -> array assembled -> workers started -> writing started -> journal open (recovery)
  *         -> filesystem mounted -> arena sealed -> session mounted, INIT answered
- *   and down: session ended -> workers joined -> filesystem unmounted -> journal closed (all written
+ *   and down: session ended -> workers joined -> filesystem unmounted -> journal closed (all
+ * written
  *         out, log empty) -> superblocks clean -> files closed, locks released
  *
- * The division of memory=: workers and their buffers; a sixteenth for what the kernel knows; a fifth
- * for metadata buffers; what remains is the journal's, that is the write-back cache.
+ * The division of memory=: workers and their buffers; a sixteenth for what the kernel knows; a
+ * fifth for metadata buffers; what remains is the journal's, that is the write-back cache.
  *
  * Failure modes: each step says why in words; what had come up goes down again. On the way down
  * every step is taken whatever the one before said, and the first error is what is reported: a

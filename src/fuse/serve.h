@@ -36,14 +36,14 @@ struct serve {
     char why[FUSE_SERVE_WHY_BYTES];
 };
 
-/* What can be said before anything is opened: the mount point, allow_other, absolute paths. Returns an
- * exit code and fills serve->why. */
+/* What can be said before anything is opened: the mount point, allow_other, absolute paths.
+ * Returns an exit code and fills serve->why. */
 R5_MUST_CHECK int serve_prepare(struct serve *serve, const struct fuse_serve_options *options);
 /* Everything up to a filesystem that answers. 0 or -errno with serve->why; what had come up is down
  * again then. */
 R5_MUST_CHECK int serve_start(struct serve *serve);
-/* The session has ended or is to end: everything down in order. The first error. The control's result
- * file is still there for the last word. */
+/* The session has ended or is to end: everything down in order. The first error. The control's
+ * result file is still there for the last word. */
 R5_MUST_CHECK int serve_stop(struct serve *serve);
 /* Asks the kernel to unmount; when somebody is in it, takes it out of sight and goes on. */
 void serve_unmount(struct serve *serve);

@@ -9,8 +9,8 @@
  * pidfd names the process even if its number is used again. The result file is a memory file of the
  * daemon's, opened through /proc before it ends.
  *
- * Failure modes: in use (4); the daemon does not end in time (4; it goes on); it died before, or ended
- * without saying that all is well (6).
+ * Failure modes: in use (4); the daemon does not end in time (4; it goes on); it died before, or
+ * ended without saying that all is well (6).
  * Thread: the command's only one.
  */
 #include <errno.h>

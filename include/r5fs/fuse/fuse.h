@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The door of the FUSE floor: serve a filesystem at a mount point, and talk to the daemon that serves
- * one. Used by the commands. Everything here runs on the command's own thread, before any other.
+ * The door of the FUSE floor: serve a filesystem at a mount point, and talk to the daemon that
+ * serves one. Used by the commands. Everything here runs on the command's own thread, before any
+ * other.
  *
  * Texts of failure follow "WHY (hint: COMMAND)"; the caller puts "r5fs: WHAT: " before them.
  */
@@ -55,8 +56,9 @@ struct mount_options {
 
 /* The defaults: root gets suid and dev, everybody else nosuid,nodev for good. */
 void mount_options_init(struct mount_options *options, bool is_root);
-/* One -o argument: a,b=c. Options that only mount(8) and fstab care about are swallowed. -EINVAL: an
- * option that is unknown or has a wrong value, named in `out_why` (FUSE_SERVE_WHY_BYTES). */
+/* One -o argument: a,b=c. Options that only mount(8) and fstab care about are swallowed.
+ * -EINVAL: an option that is unknown or has a wrong value, named in `out_why`
+ * (FUSE_SERVE_WHY_BYTES). */
 R5_MUST_CHECK int
 mount_options_parse(struct mount_options *options, const char *text, char *out_why);
 /* What options forbid each other, after all of them were read; -EINVAL. */
@@ -73,11 +75,11 @@ struct fuse_serve_options {
     struct mount_options mount;
 };
 
-/* Assembles the array, opens the journal (recovery), mounts the filesystem, mounts the FUSE session,
- * serves. Not foreground: forks before anything else; returns in the parent when the filesystem
- * answers or the daemon gave up, never returns in the daemon. Foreground: returns after the orderly
- * stop. Returns an exit code of the command line (0 = good) and fills `out_why` otherwise.
- * Must be called while the process has one thread. */
+/* Assembles the array, opens the journal (recovery), mounts the filesystem, mounts the FUSE
+ * session, serves. Not foreground: forks before anything else; returns in the parent when the
+ * filesystem answers or the daemon gave up, never returns in the daemon. Foreground: returns
+ * after the orderly stop. Returns an exit code of the command line (0 = good) and fills
+ * `out_why` otherwise. Must be called while the process has one thread. */
 R5_MUST_CHECK int fuse_serve(const struct fuse_serve_options *options,
                              char out_why[FUSE_SERVE_WHY_BYTES]);
 /* The exit code for an errno of a lower floor, as the command line's contract has them. */
@@ -113,8 +115,8 @@ struct status_reply {
     int check_code; /* what `status --check` exits with */
 };
 
-/* Asks the daemon of a live mount. -ENOENT: nothing of ours is mounted there; -EACCES, -EIO: it does
- * not answer, `out_why` says so. */
+/* Asks the daemon of a live mount. -ENOENT: nothing of ours is mounted there; -EACCES, -EIO: it
+ * does not answer, `out_why` says so. */
 R5_MUST_CHECK int fuse_serve_status(const char *mountpoint,
                                     enum status_format format,
                                     struct arena *arena,
@@ -131,9 +133,9 @@ R5_MUST_CHECK int status_offline(struct array *array,
 
 #define UNMOUNT_WAIT_FOREVER UINT32_MAX
 
-/* Unmounts and waits until the daemon has ended, so that everything is on the members and their locks
- * are free. Returns an exit code: 3 not mounted, 4 busy, or not ended within `timeout_s` seconds, 6
- * when the last drain failed or the daemon died. */
+/* Unmounts and waits until the daemon has ended, so that everything is on the members and their
+ * locks are free. Returns an exit code: 3 not mounted, 4 busy, or not ended within `timeout_s`
+ * seconds, 6 when the last drain failed or the daemon died. */
 R5_MUST_CHECK int
 fuse_serve_unmount(const char *mountpoint, uint32_t timeout_s, char out_why[FUSE_SERVE_WHY_BYTES]);
 
