@@ -168,7 +168,7 @@ int mount_path_resolve(const char *path, char *out)
     if (!plain || readlink(path, target, sizeof(target)) >= 0) {
         return realpath(path, out) == NULL ? -errno : 0;
     }
-    (void)snprintf(last, sizeof(last), "%s", name); /* fits, see above */
+    (void)memcpy(last, name, strlen(name) + 1); /* at most NAME_MAX, see above */
     if (slash == NULL) {
         (void)snprintf(parent, sizeof(parent), ".");
     } else {
