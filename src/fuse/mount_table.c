@@ -165,7 +165,7 @@ int mount_path_resolve(const char *path, char *out)
     char target[1];
     bool plain = name[0] != '\0' && strcmp(name, ".") != 0 && strcmp(name, "..") != 0 &&
                  strlen(name) <= NAME_MAX;
-    if (!plain || readlink(path, target, sizeof(target)) >= 0) {
+    if (!plain || readlink(parent, target, sizeof(target)) >= 0) {
         return realpath(path, out) == NULL ? -errno : 0;
     }
     (void)memcpy(last, name, strlen(name) + 1); /* at most NAME_MAX, see above */
