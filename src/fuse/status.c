@@ -12,6 +12,7 @@
 #include "status.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 #include "fuse_server.h"
 #include "status_out.h"
@@ -45,7 +46,7 @@ int status_gather_mounted(struct fuse_worker *worker, struct status_facts *facts
 {
     struct fuse_server *server = worker->server;
 
-    *facts = (struct status_facts){.mounted = server->mountpoint};
+    *facts = (struct status_facts){.mounted = server->mountpoint, .pid = (uint64_t)getpid()};
     gather_array(server->array, facts);
     facts->have_journal = true;
     journal_get_status(server->journal, &facts->journal);

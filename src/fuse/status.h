@@ -33,6 +33,7 @@ enum status_state {
 struct status_facts {
     uint64_t time_s;
     const char *mounted; /* mount point, or NULL */
+    uint64_t pid;        /* of the daemon */
     bool have_fs;
     struct fs_info fs;
     struct fs_statfs space;

@@ -190,6 +190,8 @@ void status_out_json(struct text_out *out, const struct status_facts *facts)
                  "{\"schema\":{\"name\":\"r5fs.status\",\"major\":1,\"minor\":0},\"time\":%" PRIu64
                  ",",
                  facts->time_s);
+    put_optional(out, "pid", facts->mounted != NULL, facts->pid);
+    text_out_put(out, ",");
     put_pool(out, facts);
     text_out_put(out, ",");
     put_array(out, facts);
