@@ -127,6 +127,9 @@ static const char *leaf_data_problem(const uint8_t *leaf)
         if (bytes > FS_ITEM_BYTES_MAX || offset < begin || offset + bytes > BLOCK_BYTES) {
             return "item data out of bounds";
         }
+        if (bytes == 0 && offset != BLOCK_BYTES) {
+            return "place of no data";
+        }
         if (!bitmap_run_is_clear(taken, offset, bytes)) {
             return "item data overlap";
         }
@@ -221,7 +224,7 @@ static void leaf_compact(uint8_t *leaf)
         uint32_t bytes = le16_get(item.data_bytes);
         begin -= bytes;
         memcpy(packed + begin, leaf + le16_get(item.data_offset), bytes);
-        item.data_offset = le16_make((uint16_t)begin);
+        item.data_offset = le16_make((uint16_t)(bytes > 0 ? begin : BLOCK_BYTES));
         memcpy(entry_at(leaf, i), &item, sizeof(item));
     }
     memcpy(leaf + begin, packed + begin, BLOCK_BYTES - begin);
@@ -256,14 +259,15 @@ void btree_leaf_insert(
     if (data_begin(leaf) < headers_end + bytes) {
         leaf_compact(leaf);
     }
-    uint32_t offset = data_begin(leaf) - bytes;
+    /* No data has its place at the end, where no data comes or goes. */
+    uint32_t offset = bytes > 0 ? data_begin(leaf) - bytes : BLOCK_BYTES;
     struct fs_item_disk item = {
         key_to_disk(key), le16_make((uint16_t)offset), le16_make((uint16_t)bytes)};
     memcpy(entry_open(leaf, slot), &item, sizeof(item));
     if (bytes > 0) {
         memcpy(leaf + offset, data, bytes);
+        set_data(leaf, offset, data_hole(leaf));
     }
-    set_data(leaf, offset, data_hole(leaf));
 }
 
 void btree_leaf_remove(uint8_t *leaf, uint32_t slot)

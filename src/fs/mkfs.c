@@ -89,10 +89,8 @@ static void build_root(struct format *format, const struct fs_format_options *op
     btree_leaf_insert(leaf, 0, &key, &disk, sizeof(disk));
 }
 
-static int format_build(struct format *format,
-                        struct journal *journal,
-                        struct array *array,
-                        const struct fs_format_options *options)
+static int
+format_build(struct format *format, struct array *array, const struct fs_format_options *options)
 {
     struct fs_super *super = &format->super;
     int error = fs_super_plan(super, array_geometry(array));
@@ -108,7 +106,7 @@ static int format_build(struct format *format,
     super->next_ino = FS_ROOT_INO + 1;
     super->free_blocks--;
     super->inode_count = 1;
-    super->txn = journal_running_txn(journal);
+    super->txn = 1;
     super->name_seed = env_random_u64();
     super->made_seconds = (uint64_t)inode_now().seconds;
     format->addresses[FORMAT_SUPER] = fs_block(0);
@@ -170,7 +168,7 @@ int fs_format(struct journal *journal,
               char *out_why)
 {
     struct format format = {.blocks = thread->scratch};
-    int error = format_build(&format, journal, array, options);
+    int error = format_build(&format, array, options);
     if (error == -ENOSPC) {
         (void)snprintf(out_why,
                        FS_WHY_BYTES,

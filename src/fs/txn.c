@@ -270,13 +270,13 @@ static uint32_t client_seal(void *context)
     if (fs->stopped) {
         return 0; /* X3 */
     }
-    fs->super.txn = running->txn;
+    fs->super.txn++; /* goes on over mounts; the journal's number starts anew with each */
     list_for_each (node, &running->dirty) {
         struct buffer *buffer = buffer_from_dirty(node);
         if (buffer->kind == BUFFER_SUPER) {
             fs_super_encode(&fs->super, buffer->block, buffer->data);
         }
-        le64 generation = le64_make(running->txn);
+        le64 generation = le64_make(fs->super.txn);
         memcpy(buffer->data + offsetof(struct fs_block_header, generation),
                &generation,
                sizeof(generation));

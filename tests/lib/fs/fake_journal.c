@@ -174,16 +174,48 @@ bool fake_unit_has_txn(const struct journal *j, uint64_t unit)
     return j->units[unit].has_txn;
 }
 
+void fake_block_changed(struct journal *j, struct fs_block block)
+{
+    memcpy(block_in(j->current, block), block_in(j->durable, block), BLOCK_BYTES);
+}
+
+/* One unit becomes durable. [lock] */
+static void unit_apply(struct journal *j, const struct unit *unit)
+{
+    for (uint32_t i = 0; i < unit->count; i++) {
+        for (uint32_t k = 0; k < i; k++) {
+            R5_CHECK(unit->blocks[i].nr != unit->blocks[k].nr);
+        }
+        memcpy(block_in(j->durable, unit->blocks[i]),
+               unit->bytes + (size_t)i * BLOCK_BYTES,
+               BLOCK_BYTES);
+    }
+}
+
+static struct unit unit_copy(const struct unit *unit)
+{
+    struct unit copy = *unit;
+    copy.blocks = calloc(unit->count, sizeof(struct fs_block));
+    copy.bytes = calloc(unit->count, BLOCK_BYTES);
+    R5_CHECK(copy.blocks != NULL && copy.bytes != NULL);
+    memcpy(copy.blocks, unit->blocks, unit->count * sizeof(struct fs_block));
+    memcpy(copy.bytes, unit->bytes, (size_t)unit->count * BLOCK_BYTES);
+    return copy;
+}
+
 struct journal *fake_journal_at(struct journal *j, uint64_t units, bool trace)
 {
     R5_CHECK(j->trace && units <= j->unit_count);
     struct journal *made = fake_make_like(&j->array.geometry, j->data_step, j->meta_step, trace);
     for (uint64_t i = 0; i < units; i++) {
         const struct unit *unit = &j->units[i];
+        unit_apply(made, unit);
         for (uint32_t k = 0; k < unit->count; k++) {
-            const uint8_t *bytes = unit->bytes + (size_t)k * BLOCK_BYTES;
-            memcpy(block_in(made->durable, unit->blocks[k]), bytes, BLOCK_BYTES);
-            memcpy(block_in(made->current, unit->blocks[k]), bytes, BLOCK_BYTES);
+            fake_block_changed(made, unit->blocks[k]);
+        }
+        if (trace) {
+            made->units = grown(made->units, made->unit_count, &made->unit_room, sizeof(*unit));
+            made->units[made->unit_count++] = unit_copy(unit);
         }
     }
     return made;
@@ -204,11 +236,6 @@ uint8_t *fake_block_bytes(struct journal *j, struct fs_block block)
 {
     R5_CHECK(block.nr < fake_volume_blocks(j));
     return block_in(j->durable, block);
-}
-
-void fake_block_changed(struct journal *j, struct fs_block block)
-{
-    memcpy(block_in(j->current, block), block_in(j->durable, block), BLOCK_BYTES);
 }
 
 void fake_fail_reads_of(struct journal *j, struct fs_block block)
@@ -271,19 +298,6 @@ int journal_read(struct journal *j,
     return bad ? -EIO : 0;
 }
 
-/* One unit becomes durable. [lock] */
-static void unit_apply(struct journal *j, const struct unit *unit)
-{
-    for (uint32_t i = 0; i < unit->count; i++) {
-        for (uint32_t k = 0; k < i; k++) {
-            R5_CHECK(unit->blocks[i].nr != unit->blocks[k].nr);
-        }
-        memcpy(block_in(j->durable, unit->blocks[i]),
-               unit->bytes + (size_t)i * BLOCK_BYTES,
-               BLOCK_BYTES);
-    }
-}
-
 /* [lock, dropped for the hook] */
 static void unit_finish(struct journal *j, struct unit *unit)
 {
@@ -291,12 +305,10 @@ static void unit_finish(struct journal *j, struct unit *unit)
     size_t index = j->unit_count;
     if (j->trace) {
         j->units = grown(j->units, j->unit_count, &j->unit_room, sizeof(*j->units));
-        j->units[j->unit_count] = *unit;
-    } else {
-        free(unit->blocks);
-        free(unit->bytes);
+        j->units[j->unit_count++] = unit_copy(unit);
     }
-    j->unit_count += j->trace ? 1 : 0;
+    free(unit->blocks);
+    free(unit->bytes);
     if (j->hook != NULL) {
         env_mutex_unlock(&j->lock);
         j->hook(j->hook_context, index);

@@ -37,9 +37,9 @@ uint64_t fake_volume_blocks(const struct journal *journal);
 uint64_t fake_units(const struct journal *journal);
 /* Whether that unit closes a transaction (else it is data only). */
 bool fake_unit_has_txn(const struct journal *journal, uint64_t unit);
-/* A new journal with what is durable when the first `units` are; its own trace begins empty. */
+/* A new journal with what is durable when the first `units` are. `trace`: they stay in its trace. */
 struct journal *fake_journal_at(struct journal *journal, uint64_t units, bool trace);
-/* As a crash now would leave it. */
+/* As a crash now would leave it, trace included. */
 struct journal *fake_journal_crash(struct journal *journal);
 
 /* Called for each unit, under no lock of the fake's: where the test remembers its model. */
