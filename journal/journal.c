@@ -386,7 +386,7 @@ void journal_get_status(struct journal *j, struct journal_status *out_status)
     status.mode = j->mode;
     if (j->mode != JOURNAL_READ_ONLY) {
         status.used_blocks = log_used(j);
-        status.dirty_blocks = j->space.dirty + j->space.txn_used;
+        status.dirty_blocks = j->space.dirty + j->space.placed + j->space.txn_used;
         status.unwritten_rows = j->live_rows + j->reclaim.head_count;
         status.seq = j->log.durable_seq;
         status.commits = j->commit.count;

@@ -73,7 +73,8 @@ struct log_space {
     uint64_t outstanding; /* blocks reserved that are no image yet: data, metadata joined or not */
     uint64_t txn_used;    /* of them: joined to the running transaction */
     uint64_t txn_outstanding;                    /* of them: metadata not joined */
-    uint64_t dirty;                              /* images DIRTY */
+    uint64_t dirty;           /* images DIRTY */
+    uint64_t placed;          /* images PLACED */
     uint64_t unplaced;                           /* parities that will be logged: see log_space.h */
     uint64_t images_used;                        /* in all states */
     uint32_t images_max;                         /* [fixed] */

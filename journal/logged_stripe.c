@@ -220,6 +220,7 @@ place(struct journal *j, struct stripe_image *image, uint64_t seq, struct log_bl
         generation_start(j, &head->open, seq, position);
     }
     R5_CHECK(head->open.first_seq <= seq);
+    j->space.placed++;
 }
 
 void logged_stripe_place(struct journal *j,
@@ -252,11 +253,18 @@ struct stripe_image *logged_stripe_place_new(struct journal *j,
     return image;
 }
 
+static void placed_end(struct journal *j)
+{
+    R5_CHECK(j->space.placed > 0);
+    j->space.placed--;
+}
+
 void logged_stripe_unit_durable(struct journal *j, struct stripe_image *image)
 {
     struct stripe_image *older = image->older;
 
     image_move(image, LOGGED_LOGGED);
+    placed_end(j);
     if (older != NULL && older->state == LOGGED_LOGGED) {
         image_drop(j, older); /* W3: superseded by a durable payload of the same generation */
     }
@@ -381,6 +389,9 @@ static void slot_unplace(struct journal *j, struct stripe_slot *slot)
     while (image != NULL) {
         struct stripe_image *older = image->older;
 
+        if (image->state == LOGGED_PLACED) {
+            placed_end(j);
+        }
         if (image->state == LOGGED_PLACED && slot->newest != image) {
             image_drop(j, image);
         } else if (image->state == LOGGED_PLACED) {
@@ -441,6 +452,7 @@ void logged_stripe_forget_all(struct journal *j)
 {
     heads_visit(j, head_forget);
     j->space.dirty = 0;
+    j->space.placed = 0;
     j->space.unplaced = 0;
     R5_CHECK(list_is_empty(&j->dirty));
     R5_CHECK(list_is_empty(&j->live));
@@ -565,5 +577,6 @@ void logged_stripe_verify(struct journal *j)
     lists_verify(j, &sum);
     R5_CHECK(sum.images == j->space.images_used);
     R5_CHECK(sum.states[LOGGED_DIRTY] == j->space.dirty);
+    R5_CHECK(sum.states[LOGGED_PLACED] == j->space.placed);
     R5_CHECK(unplaced == j->space.unplaced);
 }

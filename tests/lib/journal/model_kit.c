@@ -65,6 +65,12 @@ static uint32_t page_version(const uint8_t *page, struct fs_block block)
 
 static const struct io_backend_ops *crash_ops;
 static struct env_mutex crash_lock;
+static uint64_t crash_random; /* [crash_lock] */
+
+static uint32_t crash_draw(uint32_t limit)
+{
+    return model_random(&crash_random, limit);
+}
 
 static int locked_open(struct io_queue **out_queue, struct arena *arena, uint32_t depth)
 {
@@ -104,7 +110,8 @@ void model_crash_io_use(void)
     struct arena arena;
     struct io_queue *queue = NULL;
 
-    crash_io_use(kit_below);
+    crash_random = kit_random();
+    crash_io_use(crash_draw);
     arena_init_growing(&arena);
     ck_assert_int_eq(io_queue_open(&queue, &arena, QUEUE_DEPTH), 0);
     crash_ops = queue->ops;
@@ -132,7 +139,7 @@ void model_cut_after(uint64_t writes)
     env_mutex_unlock(&crash_lock);
 }
 
-void model_settle(void)
+static void settle(void)
 {
     env_mutex_lock(&crash_lock);
     crash_io_settle();
@@ -256,6 +263,9 @@ int model_open(struct model *m, const struct journal_options *options, uint32_t 
     int error = journal_open(&m->j, m->files.array, &usual, m->files.queue, m->files.why);
     if (error != 0) {
         arena_fini(&m->arena);
+        if (crash_ops != NULL) {
+            settle();
+        }
         kit_close(&m->files);
         m->j = NULL;
         return error;
@@ -269,18 +279,53 @@ int model_open(struct model *m, const struct journal_options *options, uint32_t 
     return 0;
 }
 
-void model_abandon(struct model *m)
+static void keep_lost(struct model *m)
 {
     struct model_state *spare = m->lost;
 
-    journal_abandon(m->j);
-    m->j = NULL;
     m->lost = m->states;
     m->lost_count = m->state_count;
     m->lost_durable = m->durable_txn;
     m->states = spare;
+}
+
+static void forget(struct model *m)
+{
+    m->j = NULL;
     arena_fini(&m->arena);
+    if (crash_ops != NULL) {
+        settle();
+    }
     kit_close(&m->files);
+}
+
+void model_abandon(struct model *m)
+{
+    journal_abandon(m->j);
+    keep_lost(m);
+    forget(m);
+}
+
+void model_forget(struct model *m)
+{
+    journal_abandon(m->j);
+    forget(m);
+}
+
+void model_after_failed_close(struct model *m)
+{
+    keep_lost(m);
+    forget(m);
+}
+
+void model_open_cut(struct model *m, const struct journal_options *options, uint64_t writes)
+{
+    model_cut_after(writes);
+    int error = model_open(m, options, KIT_NO_SLOT);
+    ck_assert(error == 0 || model_is_cut());
+    if (error == 0) {
+        model_forget(m);
+    }
 }
 
 void model_close(struct model *m)
@@ -432,9 +477,8 @@ void model_expect_newest(struct model *m)
 }
 
 /* Metadata of exactly this transaction, data not older than it and not newer than was ever written. */
-static bool state_fits(const struct model *m,
-                       const struct model_state *found,
-                       const struct model_state *state)
+static bool
+state_fits(const struct model *m, const struct model_state *found, const struct model_state *state)
 {
     for (uint32_t i = 0; i < MODEL_DATA_BLOCKS; i++) {
         if (found->data[i] < state->data[i] || found->data[i] > m->now.data[i]) {
@@ -448,9 +492,8 @@ static void describe_misfit(const struct model *m, const struct model_state *fou
 {
     const struct model_state *state = &m->lost[m->lost_durable];
 
-    (void)printf("durable txn=%llu of %u\n",
-                 (unsigned long long)m->lost_durable,
-                 m->lost_count - 1);
+    (void)printf(
+        "durable txn=%llu of %u\n", (unsigned long long)m->lost_durable, m->lost_count - 1);
     for (uint32_t i = 0; i < MODEL_DATA_BLOCKS; i++) {
         if (found->data[i] < state->data[i] || found->data[i] > m->now.data[i]) {
             (void)printf("data %u (block %llu): %u, durable %u, newest %u\n",
@@ -490,6 +533,36 @@ void model_expect_recovered(struct model *m, bool adopt)
         m->now = found;
         m->states[0] = found;
     }
+}
+
+/* The members alone, read-only. */
+static void assemble_without_journal(struct recovery_kit *kit)
+{
+    const char *paths[KIT_FILES_MAX];
+    struct array_assemble how = {
+        .paths = paths,
+        .path_count = kit->members,
+        .read_only = true,
+        .allow_no_journal = true,
+        .arena = &kit->array_arena,
+    };
+
+    for (uint32_t i = 0; i < kit->members; i++) {
+        paths[i] = kit->paths[i];
+    }
+    arena_init_growing(&kit->array_arena);
+    int error = array_assemble(&how, kit->queue, &kit->array, kit->why);
+    ck_assert_msg(error == 0, "%d: %s", error, kit->why);
+}
+
+void model_expect_members_recovered(struct model *m)
+{
+    assemble_without_journal(&m->files);
+    ck_assert_int_eq(array_journal_state(m->files.array), JOURNAL_DEVICE_FAULTY);
+    ck_assert_uint_eq(array_resync_offset(m->files.array), UINT64_MAX);
+    model_expect_recovered(m, true);
+    ck_assert_uint_eq(kit_bad_rows(&m->files), 0);
+    kit_close(&m->files);
 }
 
 void model_expect_on_members(struct model *m)

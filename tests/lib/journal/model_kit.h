@@ -27,12 +27,12 @@ struct model {
     struct recovery_kit files;
     struct kit_shape shape;
     struct journal *j;
-    struct arena arena; /* of the journal */
-    struct env_mutex op; /* the client's lock */
-    struct model_state now;        /* [op] */
+    struct arena arena;             /* of the journal */
+    struct env_mutex op;            /* the client's lock */
+    struct model_state now;         /* [op] */
     bool joined[MODEL_META_BLOCKS]; /* [op] */
     uint32_t fetch[MODEL_META_BLOCKS];
-    uint8_t *pages; /* of the closing transaction */
+    uint8_t *pages;             /* of the closing transaction */
     struct model_state *states; /* [op] after each transaction that closed; 0: when opened */
     uint32_t state_count;
     struct model_state *lost; /* the same of the journal abandoned last */
@@ -50,8 +50,15 @@ void model_remove(struct model *m);
 int model_open(struct model *m, const struct journal_options *options, uint32_t missing);
 /* A clean stop: close, stop writing, closed array. */
 void model_close(struct model *m);
-/* As a crash: nothing more is written. */
+/* As a crash: nothing more is written. With model_crash_io_use the power is off, then on again. */
 void model_abandon(struct model *m);
+
+/* The same for an open that only looked: what a crash before it left is what counts. */
+void model_forget(struct model *m);
+/* The power goes after so many writes of an open; the journal is abandoned then. */
+void model_open_cut(struct model *m, const struct journal_options *options, uint64_t writes);
+/* journal_close was called and failed. */
+void model_after_failed_close(struct model *m);
 
 /* One operation; `queue` is the caller's. Returns the reservation's error. */
 int model_write_data(struct model *m, uint32_t first, uint32_t count);
@@ -68,11 +75,13 @@ void model_expect_recovered(struct model *m, bool adopt);
 /* Closed, reassembled without a journal in between: the members hold the newest, parity fits. */
 void model_expect_on_members(struct model *m);
 
+/* The journal failed and was retired: the members alone hold what it had made durable, consistently. */
+void model_expect_members_recovered(struct model *m);
+
 /* A power that can be cut under several threads: crash_io with a lock. */
 void model_crash_io_use(void);
 bool model_is_cut(void);
 void model_cut_after(uint64_t writes);
-void model_settle(void);
 
 uint32_t model_random(uint64_t *state, uint32_t limit);
 
