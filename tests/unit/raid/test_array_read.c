@@ -192,6 +192,40 @@ START_TEST(one_bad_block_costs_a_degraded_array_only_that_row)
 }
 END_TEST
 
+/* The member is lost while its first read is under way, which brings what it held long ago. */
+static bool lose_while_reading(void *context, const struct io_request *request, int *out_result)
+{
+    bool *lost = context;
+    if (request->file != array_slot_file(kit.array, 0) || request->op != IO_READ || *lost) {
+        return false;
+    }
+    *lost = true;
+    for (uint32_t i = 0; i < request->iovec_count; i++) {
+        memset(request->iovecs[i].iov_base, 0xee, request->iovecs[i].iov_len);
+    }
+    env_mutex_lock(&kit.array->lock);
+    member_move(&kit.array->members[0], 0, MEMBER_FAULTY, "test");
+    kit.array->members[0].loss_recorded = true;
+    env_mutex_unlock(&kit.array->lock);
+    *out_result = 0;
+    return true;
+}
+
+START_TEST(what_a_member_gave_while_it_was_lost_is_not_used)
+{
+    static const uint32_t counts[] = {1, 64};
+    bool lost = false;
+    volume_kit_seed("what_a_member_gave_while_it_was_lost_is_not_used");
+    volume_kit_open(&kit, 4, 64, true);
+    uint8_t *buffer = volume_kit_take(&kit, counts[_i]);
+    hook_io_set(lose_while_reading, &lost);
+    ck_assert_int_eq(array_read(kit.array, kit.queue, fs_block(0), counts[_i], buffer), 0);
+    ck_assert(lost);
+    ck_assert_mem_eq(buffer, kit.model, (size_t)counts[_i] * BLOCK_BYTES);
+    volume_kit_close(&kit);
+}
+END_TEST
+
 START_TEST(two_unreadable_members_are_an_error_and_never_wrong_bytes)
 {
     volume_kit_seed("two_unreadable_members_are_an_error_and_never_wrong_bytes");
@@ -335,6 +369,7 @@ static Suite *array_read_suite(void)
     tcase_set_timeout(faults, 200);
     tcase_add_test(faults, an_unreadable_block_is_reconstructed_and_counted);
     tcase_add_test(faults, one_bad_block_costs_a_degraded_array_only_that_row);
+    tcase_add_loop_test(faults, what_a_member_gave_while_it_was_lost_is_not_used, 0, 2);
     tcase_add_test(faults, two_unreadable_members_are_an_error_and_never_wrong_bytes);
     tcase_add_test(faults, a_flush_reaches_every_member_and_faults_the_one_that_fails);
     suite_add_tcase(suite, whole);

@@ -352,6 +352,47 @@ START_TEST(a_read_error_is_avoided_where_the_row_allows)
 }
 END_TEST
 
+/* Reads of slot 1 that touch row 3 fail. */
+static bool fail_row_3(void *context, const struct io_request *request, int *out_result)
+{
+    uint32_t *hits = context;
+    uint64_t at = array_slot_offset_bytes(kit.array, 1, member_block(3));
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < request->iovec_count; i++) {
+        bytes += request->iovecs[i].iov_len;
+    }
+    if (request->op != IO_READ || request->file != array_slot_file(kit.array, 1) ||
+        request->offset_bytes > at || request->offset_bytes + bytes <= at) {
+        return false;
+    }
+    (*hits)++;
+    *out_result = -EIO;
+    return true;
+}
+
+START_TEST(one_bad_block_costs_only_its_row)
+{
+    uint32_t hits = 0;
+    volume_kit_seed("one_bad_block_costs_only_its_row");
+    open_cache(5, 128, true);
+    volume_kit_lose(&kit, 0);
+    for (uint64_t row = 0; row < 8; row++) {
+        add_targets(row, 0x1);
+    }
+    hook_io_set(fail_row_3, &hits);
+    ck_assert_int_eq(stripes_fill(&cache, kit.queue, heads, 8), -EIO);
+    ck_assert_uint_eq(hits, 2); /* together, and alone */
+    for (uint32_t i = 0; i < 8; i++) {
+        ck_assert_int_eq(heads[i]->state, i == 3 ? STRIPE_FAILED : STRIPE_FILLED);
+    }
+    hook_io_set(NULL, NULL);
+    stripes_abandon(&cache, heads, 8);
+    write_out_all();
+    volume_kit_expect_readable(&kit);
+    close_cache();
+}
+END_TEST
+
 START_TEST(a_failed_row_can_be_filled_when_the_read_works_again)
 {
     volume_kit_seed("a_failed_row_can_be_filled_when_the_read_works_again");
@@ -762,6 +803,7 @@ static Suite *stripe_suite(void)
         cases, each_case_reads_what_the_table_says_and_loses_nothing, 0, FILL_CASES);
     tcase_add_test(cases, with_two_members_lost_a_row_fails_and_keeps_its_images);
     tcase_add_loop_test(cases, a_read_error_is_avoided_where_the_row_allows, 0, READ_CASES);
+    tcase_add_test(cases, one_bad_block_costs_only_its_row);
     tcase_add_test(cases, a_failed_row_can_be_filled_when_the_read_works_again);
     tcase_set_timeout(writing, 60);
     tcase_add_test(writing, a_failed_write_faults_the_member_and_the_row_is_whole_without_it);
