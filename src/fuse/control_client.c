@@ -13,7 +13,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,11 +31,6 @@ static int ask_here(const char *mountpoint, struct control_page *page)
     return err;
 }
 
-struct shared_page {
-    int err;
-    struct control_page page;
-};
-
 static int become(const struct mount_entry *entry)
 {
     if (setgid(entry->group_id) != 0 || setuid(entry->user_id) != 0) {
@@ -45,29 +39,55 @@ static int become(const struct mount_entry *entry)
     return 0;
 }
 
+/* What the child found out, through a pipe that holds all of it. */
+struct told {
+    int err;
+    struct control_page page;
+};
+
+static void tell(const struct mount_entry *entry, struct told *told, int fd)
+{
+    int err = become(entry);
+
+    told->err = err != 0 ? err : ask_here(entry->mountpoint, &told->page);
+    ssize_t wrote = write(fd, told, sizeof(*told));
+    _exit(wrote == (ssize_t)sizeof(*told) ? 0 : 1);
+}
+
+static int hear(struct told *told, int fd)
+{
+    size_t have = 0;
+    ssize_t bytes = 0;
+
+    do {
+        bytes = read(fd, (char *)told + have, sizeof(*told) - have);
+        have += bytes > 0 ? (size_t)bytes : 0;
+    } while (bytes > 0 || (bytes < 0 && errno == EINTR));
+    return have == sizeof(*told) ? told->err : -EIO;
+}
+
 static int ask_as_owner(const struct mount_entry *entry, struct control_page *page)
 {
-    struct shared_page *shared =
-        mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    static struct told told;
+    int ends[2];
 
-    if (shared == MAP_FAILED) {
+    if (pipe2(ends, O_CLOEXEC) != 0) {
         return -errno;
     }
-    shared->err = -EIO;
-    shared->page = *page;
+    told.page = *page;
     pid_t pid = fork();
     if (pid == 0) {
-        int err = become(entry);
-        shared->err = err != 0 ? err : ask_here(entry->mountpoint, &shared->page);
-        _exit(0);
+        tell(entry, &told, ends[1]);
     }
-    int err = pid < 0 ? -errno : 0;
+    (void)close(ends[1]); /* the child's end */
+    int err = pid < 0 ? -EAGAIN : hear(&told, ends[0]);
+    (void)close(ends[0]); /* read to its end */
     if (pid > 0) {
-        (void)waitpid(pid, NULL, 0); /* what it did is in the shared page */
-        err = shared->err;
-        *page = shared->page;
+        (void)waitpid(pid, NULL, 0); /* it has told */
     }
-    (void)munmap(shared, sizeof(*shared)); /* our own mapping */
+    if (err == 0) {
+        *page = told.page;
+    }
     return err;
 }
 

@@ -203,6 +203,7 @@ void fuse_raw_patch_reply(struct fuse_server *server, const struct iovec *iov, i
         return;
     }
     out->flags |= server->offered & wanted;
+    server->agreed = out->flags;
     server->setxattr_ext = (out->flags & FUSE_SETXATTR_EXT) != 0;
     server->init_answered = true;
 }

@@ -78,6 +78,7 @@ struct fuse_server {
     /* What INIT agreed on. [fixed before serving] */
     uint64_t init_unique;
     uint32_t offered; /* flags the kernel offered */
+    uint32_t agreed;  /* flags of our answer */
     bool init_answered;
     bool setxattr_ext;      /* SETXATTR has its long header */
     bool zero_message_open; /* ENOSYS to open means: never ask again */

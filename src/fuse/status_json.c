@@ -38,12 +38,20 @@ static void put_pool(struct text_out *out, const struct status_facts *facts)
     text_out_put(out, ",");
     put_string(out, "mounted", facts->mounted);
     text_out_put(out, ",\"ro\":%s,", facts->mounted == NULL ? "null" : bool_word(facts->read_only));
-    text_out_put(out,
-                 "\"damaged\":%s,\"memory_locked\":%s,",
-                 facts->have_fs ? bool_word(facts->fs.damaged) : "null",
-                 facts->mounted == NULL ? "null" : bool_word(facts->memory_locked));
-    put_optional(out, "requests", facts->mounted != NULL, facts->requests);
-    text_out_put(out, "}");
+    text_out_put(out, "\"damaged\":%s}", facts->have_fs ? bool_word(facts->fs.damaged) : "null");
+}
+
+static void put_daemon(struct text_out *out, const struct status_facts *facts)
+{
+    bool known = facts->mounted != NULL;
+
+    text_out_put(out, "\"daemon\":{");
+    put_optional(out, "threads", known, facts->threads);
+    text_out_put(out, ",");
+    put_optional(out, "requests", known, facts->requests);
+    text_out_put(out, ",");
+    put_optional(out, "fuse_flags", known, facts->fuse_flags);
+    text_out_put(out, ",\"memory_locked\":%s}", known ? bool_word(facts->memory_locked) : "null");
 }
 
 static void put_array(struct text_out *out, const struct status_facts *facts)
@@ -205,6 +213,8 @@ void status_out_json(struct text_out *out, const struct status_facts *facts)
                  "\"eta_s\":null,\"checkpoint\":null}"
                  ",\"scrub\":{\"state\":null,\"end\":null,\"errors\":null,"
                  "\"repaired\":null},");
+    put_daemon(out, facts);
+    text_out_put(out, ",");
     put_pools(out, facts);
     text_out_put(out, ",");
     put_actions(out, facts);
