@@ -186,26 +186,39 @@ static void fini_writing(struct journal *j)
     stripe_cache_fini(&j->cache);
 }
 
-/* Recovery's result must be something that the log can go on from; what it read was a disk's. */
-static int check_recovered(const struct journal *j, char *out_why)
+static int refuse_full_log(const struct journal *j, char *out_why)
 {
-    uint64_t need = log_used(j) + log_space_reserved(&j->space) + LOG_SPACE_FIXED;
+    why(out_why,
+        "the journal has no room for the parity of its %" PRIu64 " unwritten rows: %" PRIu64
+        " KiB are needed, it has %" PRIu64 " KiB",
+        j->live_rows,
+        reclaim_log_need(j) * (BLOCK_BYTES / 1024),
+        j->log.ring.blocks * (BLOCK_BYTES / 1024));
+    return -ENOSPC;
+}
 
+/* Recovery's result must be something that the log can go on from (JR); what it read was a disk's. */
+static int accept_recovered(struct journal *j, struct io_queue *queue, char *out_why)
+{
     if (j->log.next_seq > SEQ_MAX) {
         why(out_why, "the log's sequence number %" PRIu64 " is out of bounds", j->log.next_seq);
         return -EBADMSG;
     }
-    if (need > j->log.ring.blocks) {
-        why(out_why,
-            "the journal has no room for the parity of its %" PRIu64 " unwritten rows: %" PRIu64
-            " KiB are needed, it has %" PRIu64 " KiB",
-            j->live_rows,
-            need * (BLOCK_BYTES / 1024),
-            j->log.ring.blocks * (BLOCK_BYTES / 1024));
-        return -ENOSPC;
-    }
     R5_CHECK(j->log.next_seq == j->log.durable_seq + 1);
-    return 0;
+    if (log_used(j) + log_space_reserved(&j->space) + LOG_SPACE_FIXED <= j->log.ring.blocks) {
+        return 0;
+    }
+    if (reclaim_log_need(j) > j->log.ring.blocks) {
+        return refuse_full_log(j, out_why);
+    }
+    int error = reclaim_write_out_recovered(j, queue);
+    if (error == 0) {
+        error = log_tail_move(j, queue);
+    }
+    if (error != 0) {
+        why(out_why, "the journal's rows cannot be written out: %s", strerror(-error));
+    }
+    return error;
 }
 
 static int open_writing(struct journal *j, struct io_queue *queue, char *out_why)
@@ -226,7 +239,7 @@ static int open_writing(struct journal *j, struct io_queue *queue, char *out_why
     init_writing(j, &plan);
     error = recovery_run(j, queue, out_why);
     if (error == 0) {
-        error = check_recovered(j, out_why);
+        error = accept_recovered(j, queue, out_why);
     }
     if (error == 0) {
         error = log_thread_start(j);

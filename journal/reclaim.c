@@ -350,9 +350,22 @@ bool reclaim_is_halted(const struct journal *j)
 
 /* ---- recovery ------------------------------------------------------------------------------- */
 
+uint64_t reclaim_log_need(const struct journal *j)
+{
+    uint32_t missing = array_missing_slot(j->array);
+    uint64_t parities = 0;
+
+    list_for_each (node, &j->live) {
+        const struct stripe_head *head = container_of(node, struct stripe_head, open.live);
+
+        parities += geometry_parity_slot(j->geometry, head->row) != missing;
+    }
+    return log_used(j) + LOG_SPACE_PER_UNPLACED * parities + LOG_SPACE_FIXED;
+}
+
 int reclaim_write_out_recovered(struct journal *j, struct io_queue *queue)
 {
-    if (log_used(j) + log_space_reserved(&j->space) + LOG_SPACE_FIXED > j->log.ring.blocks) {
+    if (reclaim_log_need(j) > j->log.ring.blocks) {
         return -ENOSPC; /* another writer's log: no room for the parities */
     }
     while (j->live_rows > 0) {

@@ -23,6 +23,10 @@ bool reclaim_is_behind(const struct journal *j, uint64_t seq);
 /* [lock] Whether waiting for rows has no end that can be foreseen. */
 bool reclaim_is_halted(const struct journal *j);
 
+/* Recovery: blocks of the ring that writing out all live rows needs at the most, what is used included.
+ * Fewer than JR counts when a member is missing: rows whose parity was on it log none, and so they also
+ * did not while they were written out the last time. */
+uint64_t reclaim_log_need(const struct journal *j);
 /* Recovery, when the open rows exceed the cache: writes out every row handed over so far, under W1 and
  * W2 (parity units are appended at log.head), flushes the members, leaves the tail alone. Afterwards all
  * images are free again. On the opening thread, before the log thread runs. */
