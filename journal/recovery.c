@@ -2,14 +2,14 @@
 /*
  * Recovery from end to end, for the journal that is being opened (docs/LOG_PROTOCOL.md, "Recovery").
  *
- *   flush all -> scan -> look beyond -> closed layers -> flush -> leftovers -> flush -> open rows
+ *   flush all -> scan -> look beyond -> closed layers, flush -> leftovers, flush -> tail -> open rows
  *                  |         \__ damaged: refused, unless accepted
  *                  \____________ read-only: the view keeps the scan, nothing is written
  *
  * Invariants:
  *   R1  what is read counts as durable, because everything was flushed before (sequence 23).
- *   R2  the log goes on contiguously: at the stop, with the seq after the newest unit, the tail as it
- *       was; open rows are again what they were, logged and not yet written out.
+ *   R2  the log goes on contiguously: at the stop, with the seq after the newest unit; open rows are
+ *       again what they were, logged and not yet written out.
  *
  * Happy path: after a clean stop the scan finds one empty unit, and nothing is written.
  * Failure modes: see journal_open; whatever step fails, the next open starts from the same log.
@@ -134,6 +134,9 @@ replay(struct journal *j, struct recovery_scan *scan, struct io_queue *queue, ch
     int error = recovery_replay_closed(&job);
     if (error == 0) {
         error = recovery_replay_clean(&job);
+    }
+    if (error == 0) {
+        error = recovery_replay_tail(&job);
     }
     if (error != 0) {
         return error;

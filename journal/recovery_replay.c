@@ -4,12 +4,13 @@
  *
  *   closed rows:  log pages -> images and logged parity -> stripes_write_out -> flush
  *   leftovers:    zeros over meta blocks beyond the stop -> flush
+ *   tail:         to the oldest open page, or the newest unit
  *   open rows:    log pages -> the sink, oldest first; a full sink writes out in between
  *
  * Invariants:
  *   RR1  closed data and the parity that covers it go to the members together (W2), as logged.
- *   RR2  nothing from the tail to the stop is overwritten, nor the tail moved, so that every step can
- *        be cut off and done again (W4).
+ *   RR2  nothing from the tail to the stop is overwritten, and the tail passes only what was flushed to
+ *        the members, so that every step can be cut off and done again (W4).
  *   RR3  the sink writes nothing to the log before the leftovers are durably gone (sequence 7).
  *   RR4  rows are handed over whole: a row written out has all its open pages in memory.
  *
@@ -310,6 +311,47 @@ int recovery_replay_clean(struct recovery_replay *replay)
                        strerror(-error));
     }
     return error;
+}
+
+/* ---- tail ------------------------------------------------------------------------------------ */
+
+static struct log_block tail_wanted(const struct recovery_scan *scan)
+{
+    struct log_block tail = scan->last;
+    uint64_t age = 0; /* of the oldest open page, in units before the newest */
+
+    if (scan->open_count == 0) {
+        return tail;
+    }
+    for (const struct recovered_page *page = scan->open[0]->open; page != NULL; page = page->next) {
+        if (scan->last_seq - page->seq >= age) {
+            age = scan->last_seq - page->seq;
+            tail = page->meta;
+        }
+    }
+    return tail;
+}
+
+int recovery_replay_tail(struct recovery_replay *replay)
+{
+    struct recovery_scan *scan = replay->scan;
+    struct log_block tail = tail_wanted(scan);
+
+    if (tail.nr == scan->tail.nr) {
+        return 0;
+    }
+    int error = array_set_log_tail(replay->array, replay->queue, tail);
+    if (error != 0) {
+        (void)snprintf(replay->out_why,
+                       JOURNAL_WHY_BYTES,
+                       "journal %s: its superblock cannot be written: %s",
+                       scan->source.file->path,
+                       strerror(-error));
+        return error;
+    }
+    scan->used_blocks -= log_ring_distance(&scan->source.ring, scan->tail, tail);
+    scan->tail = tail;
+    return 0;
 }
 
 /* ---- open rows ------------------------------------------------------------------------------- */

@@ -57,6 +57,9 @@ R5_MUST_CHECK int recovery_replay_closed(struct recovery_replay *replay);
  * tail where damage was accepted; or begins a new log where there is no head. Durable when it returns:
  * from then on the log may go on at scan->stop with scan->stop_seq. */
 R5_MUST_CHECK int recovery_replay_clean(struct recovery_replay *replay);
+/* After both: lets the durable tail pass what is on the members now (W3): it goes to the oldest page
+ * that is still open, or to the newest unit (W3b). Changes scan->tail and scan->used_blocks. */
+R5_MUST_CHECK int recovery_replay_tail(struct recovery_replay *replay);
 /* Hands the open rows over. -ENOSPC: the sink has no room for one row even after a write-out. */
 R5_MUST_CHECK int recovery_replay_open(struct recovery_replay *replay,
                                        const struct recovery_sink *sink);

@@ -461,6 +461,9 @@ static int replay(struct recovery_kit *kit, bool accept, bool open, struct recov
         if (error == 0) {
             error = recovery_replay_clean(&job);
         }
+        if (error == 0) {
+            error = recovery_replay_tail(&job);
+        }
         if (error == 0 && open) {
             error = recovery_replay_open(&job, &doors);
             int rest = sink_write_out(&sink, kit->queue);
