@@ -367,6 +367,20 @@ START_TEST(the_thread_that_waits_first_owns_the_queue)
 }
 END_TEST
 
+START_TEST(the_lock_is_free_as_soon_as_the_file_is_closed)
+{
+    open_world(_i);
+    uint8_t *out = block_take(64);
+    for (uint32_t round = 0; round < 100; round++) {
+        ck_assert_int_eq(io_write(queue, &file, 0, out, 64 * BLOCK_BYTES), 0);
+        ck_assert_int_eq(io_flush(queue, &file), 0);
+        io_file_close(&file);
+        open_file(worlds[_i].probe_direct);
+    }
+    close_world();
+}
+END_TEST
+
 /* ---- files ---- */
 
 static void set_up_file(void)
@@ -562,6 +576,7 @@ static Suite *member_io_suite(void)
     tcase_add_loop_test(transfers, buffered_writes_leave_few_pages_behind, 0, WORLDS);
     tcase_add_loop_test(transfers, queues_of_several_threads_share_a_file, 0, WORLDS);
     tcase_add_loop_test(transfers, the_thread_that_waits_first_owns_the_queue, 0, WORLDS);
+    tcase_add_loop_test(transfers, the_lock_is_free_as_soon_as_the_file_is_closed, 0, WORLDS);
     tcase_add_checked_fixture(files, set_up_file, tear_down_file);
     tcase_set_timeout(files, 60);
     tcase_add_test(files, a_file_held_by_another_process_is_busy_and_names_it);
