@@ -126,6 +126,18 @@ static void note_journal_super_failed(struct array *array, int error)
             strerror(-error));
 }
 
+/* A full host disk is no member's fault. 0 when no write of the round met one. */
+static int round_find_full_disk(const struct round *round)
+{
+    for (unsigned i = 0; i < round->count; i++) {
+        int error = round->results[i];
+        if (round->slots[i] != ARRAY_NO_SLOT && (error == -ENOSPC || error == -EDQUOT)) {
+            return error;
+        }
+    }
+    return 0;
+}
+
 /* What the results of a round mean. True when a member was lost: two more rounds are due. */
 static bool round_judge(struct array *array, const struct round *round)
 {
@@ -164,24 +176,37 @@ static void mark_losses_recorded(struct array *array)
     env_mutex_unlock(&array->lock);
 }
 
+static void add_to_events(struct array *array, int difference)
+{
+    env_mutex_lock(&array->lock);
+    array->events += (uint64_t)(int64_t)difference;
+    env_mutex_unlock(&array->lock);
+}
+
 /* Runs `rounds` rounds of events + 1, starting over with two when a member is lost on the way. The
- * super lock is held. */
-static int update_supers(struct array *array, struct io_queue *queue, unsigned rounds)
+ * super lock is held. An update that records no loss is given up when a host disk is full; its last
+ * round is then as if torn, and the next update begins with the same number (A2). */
+static int
+update_supers(struct array *array, struct io_queue *queue, unsigned rounds, bool records_loss)
 {
     R5_CHECK(!array->read_only);
     while (rounds > 0) {
         struct round round;
         bool journal_was_written = journal_takes_supers(array);
-        env_mutex_lock(&array->lock);
-        array->events++;
-        env_mutex_unlock(&array->lock);
+        add_to_events(array, 1);
         round_collect(array, &round);
         round_run(array, &round, queue);
+        int full = round_find_full_disk(&round);
+        if (full != 0 && !records_loss) {
+            add_to_events(array, -1);
+            return full;
+        }
         bool member_lost = round_judge(array, &round);
         if (array_state(array) == ARRAY_FAILED) {
             return -EIO;
         }
         rounds = member_lost ? FAULT_ROUNDS : rounds - 1;
+        records_loss = records_loss || member_lost;
         if (!member_lost && journal_was_written && !journal_takes_supers(array)) {
             rounds = 0; /* one more and the log, live as it may be, would be stale */
         }
@@ -203,6 +228,10 @@ static int level_events(struct array *array, struct io_queue *queue)
         return 0;
     }
     round_run(array, &round, queue);
+    int full = round_find_full_disk(&round);
+    if (full != 0) {
+        return full;
+    }
     (void)round_judge(array, &round); /* the losses are recorded by the rounds that follow */
     return array_state(array) == ARRAY_FAILED ? -EIO : 0;
 }
@@ -219,7 +248,7 @@ int array_start_writing(struct array *array, struct io_queue *queue)
                 role_lose(array, slot);
             }
         }
-        error = update_supers(array, queue, FAULT_ROUNDS);
+        error = update_supers(array, queue, FAULT_ROUNDS, false);
     }
     if (error == 0 && array->journal.super_failed) {
         error = -EIO;
@@ -234,7 +263,7 @@ int array_stop_writing(struct array *array, struct io_queue *queue)
     R5_CHECK(!array->read_only);
     env_mutex_lock(&array->super_lock);
     R5_CHECK(array->writing);
-    int error = array_state(array) == ARRAY_FAILED ? -EIO : update_supers(array, queue, 1);
+    int error = array_state(array) == ARRAY_FAILED ? -EIO : update_supers(array, queue, 1, false);
     if (error == 0 && array->journal.super_failed) {
         error = -EIO;
     }
@@ -288,7 +317,7 @@ int array_journal_fault(struct array *array, struct io_queue *queue, const char 
         msg_err("array", "journal failed path=%s cause=\"%s\"", journal->device.path, cause);
         role_lose(array, MD_ROLE_JOURNAL);
         if (!failed && array->writing) {
-            error = update_supers(array, queue, FAULT_ROUNDS);
+            error = update_supers(array, queue, FAULT_ROUNDS, true);
         }
     }
     env_mutex_unlock(&array->super_lock);
@@ -308,7 +337,7 @@ int array_set_resync_offset(struct array *array, struct io_queue *queue, uint64_
         env_mutex_lock(&array->lock);
         array->resync_offset = resync_offset;
         env_mutex_unlock(&array->lock);
-        error = update_supers(array, queue, 1);
+        error = update_supers(array, queue, 1, false);
     }
     env_mutex_unlock(&array->super_lock);
     return error;
@@ -327,7 +356,7 @@ int array_member_fault(struct array *array,
         state = lose_member(array, slot, cause);
         /* Before array_start_writing() nothing is written; it will record this loss as well. */
         if (state != ARRAY_FAILED && array->writing) {
-            error = update_supers(array, queue, FAULT_ROUNDS);
+            error = update_supers(array, queue, FAULT_ROUNDS, true);
         }
     }
     if (state == ARRAY_FAILED) {

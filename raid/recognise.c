@@ -144,9 +144,9 @@ static bool has_magic_at(const uint8_t *window, size_t window_bytes, uint64_t at
 static bool recognise_md(const struct ends *ends, char out_what[ARRAY_WHY_BYTES])
 {
     struct md_superblock super;
-    char why[MD_WHY_BYTES];
     const char *what = NULL;
     if (ends->head_bytes >= MD_SUPER_OFFSET_BYTES + BLOCK_BYTES) {
+        char why[MD_WHY_BYTES];
         int error = md_super_decode(ends->head + MD_SUPER_OFFSET_BYTES, &super, why);
         if (error == 0) {
             describe_md(&super, out_what);
