@@ -199,6 +199,84 @@ START_TEST(the_closed_part_of_replay_can_be_repeated)
 }
 END_TEST
 
+/* ---- the whole journal ------------------------------------------------------------------------- */
+
+static int read_journal(
+    struct recovery_kit *of, void *journal, struct fs_block first, uint32_t count, uint8_t *buffer)
+{
+    return journal_read(journal, of->queue, first, count, buffer);
+}
+
+static struct journal *open_journal(uint32_t images)
+{
+    struct journal *journal = NULL;
+    struct journal_options options = {
+        .arena = &kit.array_arena,
+        .memory_bytes = 64u << 20,
+        .images_max = images,
+    };
+    int error = journal_open(&journal, kit.array, &options, kit.queue, kit.why);
+
+    ck_assert_msg(error == 0, "%d: %s", error, kit.why);
+    return journal;
+}
+
+/* Opened, perhaps killed, opened again, closed; each time the volume is the manifest's. `images`: how
+ * many blocks the cache holds, 0 for enough (sequence 25: fewer than there are open rows). */
+static void expect_journal(const struct golden *golden, uint32_t missing, uint32_t images)
+{
+    char hex[65];
+
+    for (uint32_t round = 0; round < 2; round++) {
+        kit_assemble(&kit, false, missing);
+        struct journal *journal = open_journal(images);
+        kit_volume_sha256(&kit, read_journal, journal, hex);
+        ck_assert_str_eq(hex, golden->sha256);
+        if (round == 0) {
+            journal_abandon(journal);
+        } else {
+            ck_assert_int_eq(journal_close(journal, kit.queue), 0);
+            ck_assert_int_eq(array_stop_writing(kit.array, kit.queue), 0);
+        }
+        kit_close(&kit);
+    }
+    kit_assemble(&kit, true, missing);
+    kit_volume_sha256(&kit, read_array, NULL, hex);
+    ck_assert_str_eq(hex, golden->sha256);
+    struct recovery_view view;
+    ck_assert_int_eq(recovery_view_init(&view, kit.array, kit.queue, false, kit.why), 0);
+    ck_assert_uint_eq(view.scan.units, 1);
+    ck_assert_uint_eq(view.scan.open_count + view.scan.closed_count, 0);
+    recovery_view_fini(&view);
+    kit_close(&kit);
+    if (missing == KIT_NO_SLOT && golden->missing == KIT_NO_SLOT) {
+        ck_assert_uint_eq(kit_bad_rows(&kit), 0);
+    }
+}
+
+START_TEST(the_journal_opens_on_a_kernels_log_and_empties_it)
+{
+    struct golden *golden = &goldens[_i];
+    struct kit_images before;
+
+    if (!golden->journal) {
+        return;
+    }
+    read_manifest(golden);
+    kit_unpack(&kit, golden->name, golden->members, golden->journal);
+    kit_save(&kit, &before);
+    expect_journal(golden, KIT_NO_SLOT, 0);
+    kit_restore(&kit, &before);
+    expect_journal(golden, KIT_NO_SLOT, 40);
+    if (golden->missing == KIT_NO_SLOT) {
+        kit_restore(&kit, &before);
+        expect_journal(golden, 1, 40);
+    }
+    kit_free(&before);
+    kit_remove(&kit);
+}
+END_TEST
+
 /* ---- damage ------------------------------------------------------------------------------------ */
 
 /* Flips one byte of the page or meta block `block` of the ring. */
@@ -351,6 +429,7 @@ int main(void)
     tcase_add_loop_test(
         volume, replay_brings_the_volume_to_the_members_and_parity_with_it, 0, GOLDENS);
     tcase_add_loop_test(volume, the_closed_part_of_replay_can_be_repeated, 0, GOLDENS);
+    tcase_add_loop_test(volume, the_journal_opens_on_a_kernels_log_and_empties_it, 0, GOLDENS);
     tcase_add_test(damage, a_rotten_page_in_the_middle_is_named_and_refused);
     tcase_add_test(damage, a_torn_last_unit_is_the_end_of_the_log);
     tcase_add_test(damage, each_meta_block_flipped_in_turn_is_judged_by_what_follows);
