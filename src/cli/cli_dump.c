@@ -20,8 +20,9 @@
 #include "r5fs/fs/fs_dump.h"
 #include "r5fs/journal/log_dump.h"
 
-#define COPY_BLOCKS     256u
-#define LAYOUT_ROWS_MAX 64u
+#define COPY_BLOCKS       256u
+#define LAYOUT_ROWS_MAX   64u
+#define DUMP_BUFFER_BYTES (32ull << 20)
 
 enum { OPTION_OUT, OPTION_RANGE, OPTION_ACCEPT, OPTION_INODE, OPTION_SPARSE };
 
@@ -218,14 +219,31 @@ static int dump_fs(struct cli_array *opened, const char *what, const struct cli_
     if (text != NULL && cli_parse_number(text, 1, UINT64_MAX, &ino) != 0) {
         return usage("--inode takes a number");
     }
-    enum fs_dump_what kind = strcmp(what, "inode") == 0 ? FS_DUMP_INODE
-                             : strcmp(what, "dir") == 0 ? FS_DUMP_DIRECTORY
-                                                        : FS_DUMP_TREE;
-    int rc = fs_dump(opened->journal, opened->array, &opened->thread, kind, ino, print_line, NULL);
+    const struct fs_options options = {
+        .arena = &opened->arena,
+        .buffer_bytes = DUMP_BUFFER_BYTES,
+        .read_only = true,
+    };
+    const struct fs_print print = {.line = print_line};
+    struct fs *fs = NULL;
+    char why[FS_WHY_BYTES];
+    int rc = fs_mount(&fs, opened->journal, opened->array, &options, &opened->thread, why);
+    if (rc != 0) {
+        cli_error("%s", why);
+        return cli_exit_for(rc);
+    }
+    if (strcmp(what, "inode") == 0) {
+        rc = fs_dump_inode(fs, &opened->thread, ino, &print);
+    } else if (strcmp(what, "dir") == 0) {
+        rc = fs_dump_dir(fs, &opened->thread, ino, &print);
+    } else {
+        rc = fs_dump_tree(fs, &opened->thread, &print);
+    }
     if (rc != 0) {
         cli_error("dump %s: %s", what, rc == -ENOENT ? "no such inode" : strerror(-rc));
     }
-    return cli_exit_for(rc);
+    int closed = fs_unmount(fs, &opened->thread);
+    return cli_exit_for(rc != 0 ? rc : closed);
 }
 
 static int dump_superblocks(const struct cli_args *args)
