@@ -5,17 +5,18 @@
  *   array_read -> one run on a healthy member ------------------------------> done
  *              \-> steps: direct, all members at once -> todo -> reconstruct -> done
  *
- * The direct part needs no cell: a block that has an image is served from memory by the journal, and
- * one that has none is not being written. A reconstruction uses blocks that may be: it holds the
- * rows' cells (array_reconstruct.c).
+ * The direct part needs no cell: a block that has an image is served from memory by the journal,
+ * and one that has none is not being written. A reconstruction uses blocks that may be: it holds
+ * the rows' cells (array_reconstruct.c).
  *
  * Invariant:
  *   R3  a block whose member was lost while it was being read is taken by reconstruction instead.
  *
- * Liveness: an empty pool of read sets is waited for with a condition; the event is read_set_put, and
- * it comes because a holder waits only for I/O, and for cells whose holders wait only for I/O.
- * Failure modes: a read error is counted, the block reconstructed; where that is impossible: -EIO. A
- * member that fails a flush is faulted. An address beyond the volume comes from a disk: -EINVAL.
+ * Liveness: an empty pool of read sets is waited for with a condition; the event is read_set_put,
+ * and it comes because a holder waits only for I/O, and for cells whose holders wait only for I/O.
+ * Failure modes: a read error is counted, the block reconstructed; where that is impossible:
+ * -EIO. A member that fails a flush is faulted. An address beyond the volume comes from a disk:
+ * -EINVAL.
  * Thread: any, with its own queue.
  */
 #include <errno.h>

@@ -7,9 +7,9 @@
  *   write, direct    TRANSFER* -> DONE
  *   write, buffered  TRANSFER* -> WRITE_BACK -> DONE
  *
- * TRANSFER repeats after a short transfer and after EINTR or EAGAIN. WRITE_BACK waits until the pages
- * of the request are on their way out of the page cache and drops them: so the dirty pages of a
- * buffered file never exceed what is in flight.
+ * TRANSFER repeats after a short transfer and after EINTR or EAGAIN. WRITE_BACK waits until the
+ * pages of the request are on their way out of the page cache and drops them: so the dirty pages
+ * of a buffered file never exceed what is in flight.
  */
 #ifndef R5FS_RAID_MEMBER_BACKEND_H
 #define R5FS_RAID_MEMBER_BACKEND_H

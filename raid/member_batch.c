@@ -3,12 +3,13 @@
  * Gathers blocks into requests.
  *
  *   add(slot 1, row 5)  add(slot 1, row 6)  add(slot 2, row 5)  add(slot 1, row 9)  finish
- *   growing[1]: 5       growing[1]: 5-6     growing[2]: 5       5-6 submitted       9 and 5 submitted,
+ *   growing[1]: 5       growing[1]: 5-6     growing[2]: 5       5-6 submitted       9 and 5
+ *   submitted,
  *                                                               growing[1]: 9       all waited for
  *
  * Invariants:
- *   MB1 a growing request is not submitted; each slot has at most one; so with `capacity` >= slots a
- *       full batch always has a request to wait for.
+ *   MB1 a growing request is not submitted; each slot has at most one; so with `capacity` >=
+ *       slots a full batch always has a request to wait for.
  *   MB2 `failed` is told between two rounds, when nothing of the batch is in flight.
  *
  * Liveness: waits for requests already submitted, nothing else.
@@ -113,8 +114,9 @@ batch_request_grow(struct batch_request *request, struct member_block row, uint8
     if ((uint8_t *)last->iov_base + last->iov_len == buffer) {
         last->iov_len += BLOCK_BYTES;
     } else if (io->iovec_count < IO_IOVECS_MAX) {
-        request->iovecs[io->iovec_count++] =
-            (struct iovec){.iov_base = buffer, .iov_len = BLOCK_BYTES};
+        struct iovec *next = &request->iovecs[io->iovec_count++];
+        next->iov_base = buffer;
+        next->iov_len = BLOCK_BYTES;
     } else {
         return false;
     }

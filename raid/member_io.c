@@ -7,7 +7,8 @@
  *   request:       io_submit -> backend -> io_request_absorb ... -> io_request_finish -> done
  *
  * Invariants:
- *   IO1  `result` of a submitted request is IO_RESULT_PENDING until its `done` runs, then 0 or -errno.
+ *   IO1  `result` of a submitted request is IO_RESULT_PENDING until its `done` runs, then 0 or
+ *        -errno.
  *   IO2  in_flight counts the requests between io_submit and the start of `done`.
  *   IO3  the lock of a file is held from io_file_open to io_file_close, and not a moment longer.
  *   IO4  an O_DIRECT transfer goes on at a whole sector; a buffered one at the very byte.
@@ -549,7 +550,8 @@ void io_file_close(struct io_file *file)
 {
     if (file->fd >= 0) {
         /* A kernel worker of the ring may still hold the open file for a moment after the last
-         * completion; a lock left to close() would outlive us by that. Fails only where none was. */
+         * completion; a lock left to close() would outlive us by that. Fails only where none
+         * was. */
         (void)flock(file->fd, LOCK_UN); /* IO3 */
         (void)close(file->fd);          /* what had to be durable was flushed before */
     }

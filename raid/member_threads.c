@@ -13,8 +13,8 @@
  *   TH1  a request is on exactly one list, or in the hands of the one thread that carries it out.
  *   TH2  `done` runs on the owner, without the lock: it may submit.
  *
- * Liveness: a worker waits only for `pending` (event: io_wait, queue_close) and for system calls; the
- * owner waits for `finished` only while a worker has a request in its hands.
+ * Liveness: a worker waits only for `pending` (event: io_wait, queue_close) and for system calls;
+ * the owner waits for `finished` only while a worker has a request in its hands.
  * Failure modes: a thread that cannot be started makes queue_open fail.
  * Thread: the queue's owner and its workers.
  */

@@ -15,8 +15,8 @@
  *   UR3  `done` runs after its completion was taken off the ring: it may submit.
  *
  * Happy path: k requests submitted, one io_uring_enter, k completions.
- * Failure modes: the kernel short of memory (-EAGAIN, -EBUSY) is a pause and another try; a ring that
- * cannot be made is reported by member_uring_probe with who refuses it.
+ * Failure modes: the kernel short of memory (-EAGAIN, -EBUSY) is a pause and another try; a ring
+ * that cannot be made is reported by member_uring_probe with who refuses it.
  * Thread: the queue's owner; it becomes the ring's only submitter with its first io_wait.
  */
 #include <errno.h>

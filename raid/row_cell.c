@@ -7,8 +7,9 @@
  *                holds              holds              holds         waits for both cells of row 7
  *
  * Invariants:
- *   C1  a cell holds its row when no earlier cell of the same row in the list excludes it; two cells
- *       exclude each other unless both are shared. Nothing is stored twice: holding is derived.
+ *   C1  a cell holds its row when no earlier cell of the same row in the list excludes it; two
+ *       cells exclude each other unless both are shared. Nothing is stored twice: holding is
+ *       derived.
  *   C2  places are never swapped, so a later reader cannot keep a waiting writer out.
  *   C3  nobody waits for a torn cell: it is the one kind that outlives its holder's I/O.
  *

@@ -11,13 +11,15 @@
  *   another data member    old parity, olds and news of targets   targets and parity
  *   two members            the row fails
  *
- * A lost target's old content is never needed: the parity is made from what replaces it. A lost block
- * that is no target cannot be read, but it also does not change: it stays in the old parity. A block
- * that cannot be read counts as lost while the row is filled, but is written like any other.
+ * A lost target's old content is never needed: the parity is made from what replaces it. A lost
+ * block that is no target cannot be read, but it also does not change: it stays in the old
+ * parity. A block that cannot be read counts as lost while the row is filled, but is written like
+ * any other.
  *
  * Invariants:
  *   ST5  FILLED, ENCODED: targets are fixed, their data does not change.
- *   ST6  ENCODED: XOR of parity, targets, and what the members hold in the other data slots is zero.
+ *   ST6  ENCODED: XOR of parity, targets, and what the members hold in the other data slots is
+ *        zero.
  *   ST7  a torn row is never read-modified: its members do not fit together.
  *   ST8  a torn row's cell is held, exclusive, until it was written out or its head is released.
  *

@@ -13,8 +13,8 @@
  *   ST4  an image's data never moves, and does not change hands while the image is in a chain.
  *
  * Happy path: stripe_get, stripe_push_image ... stripe_drop_image, stripe_release_if_empty.
- * Failure modes: an empty pool of images is the policy's to park on (journal); the others cannot lack.
- * Thread: any that holds the cache's lock; init and fini at start and stop.
+ * Failure modes: an empty pool of images is the policy's to park on (journal); the others cannot
+ * lack. Thread: any that holds the cache's lock; init and fini at start and stop.
  */
 #include <string.h>
 

@@ -9,11 +9,11 @@
  * thread.
  *
  * Invariant:
- *   ST9  a block that could not be read is avoided when the row is planned anew. There are two plans
- *        that read, so a row is planned three times at most.
+ *   ST9  a block that could not be read is avoided when the row is planned anew. There are two
+ *        plans that read, so a row is planned three times at most.
  *
- * Failure modes: a failed request for many rows is read again row by row first. A lost member and an
- * unreadable block in one row: the row fails with -EIO, the array goes on.
+ * Failure modes: a failed request for many rows is read again row by row first. A lost member and
+ * an unreadable block in one row: the row fails with -EIO, the array goes on.
  * Thread: the one that writes rows out; waits for its reads only.
  */
 #include <errno.h>

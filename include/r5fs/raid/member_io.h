@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * I/O to backing files: the interface behind which io_uring, a thread backend or a simulator stands.
+ * I/O to backing files: the interface behind which io_uring, a thread backend or a simulator
+ * stands.
  *
- * A thread that does I/O owns one queue. It submits requests that it owns, and waits; the completion
- * callback of a request runs exactly once, on the owning thread, inside io_wait() and never inside
- * io_submit(). A backend completes short transfers and EINTR/EAGAIN itself: `result` is 0 when every
- * byte is done, else -errno (-EIO with nothing more said for an unexpected end of file).
+ * A thread that does I/O owns one queue. It submits requests that it owns, and waits; the
+ * completion callback of a request runs exactly once, on the owning thread, inside io_wait() and
+ * never inside io_submit(). A backend completes short transfers and EINTR/EAGAIN itself: `result`
+ * is 0 when every byte is done, else -errno (-EIO with nothing more said for an unexpected end of
+ * file).
  */
 #ifndef R5FS_RAID_MEMBER_IO_H
 #define R5FS_RAID_MEMBER_IO_H
@@ -35,13 +37,13 @@ enum io_backend {
 
 /* An open backing file. [fixed after open] but for the counters. */
 struct io_file {
-    int fd;              /* -1 where a simulator stands behind it */
-    bool direct;         /* O_DIRECT: else buffered, with sync_file_range and DONTNEED */
+    int fd;      /* -1 where a simulator stands behind it */
+    bool direct; /* O_DIRECT: else buffered, with sync_file_range and DONTNEED */
     bool block_device;
     bool read_only;
     uint64_t size_bytes;
-    const char *path;    /* as given; lives as long as the file */
-    void *backend_data;  /* a simulator's */
+    const char *path;   /* as given; lives as long as the file */
+    void *backend_data; /* a simulator's */
 };
 
 struct io_request {
@@ -53,9 +55,9 @@ struct io_request {
     uint32_t iovec_count;       /* at most IO_IOVECS_MAX */
     void (*done)(struct io_request *request);
     void *context;
-    int result; /* set before done */
+    int result;          /* set before done */
     struct iovec single; /* room for the usual one piece */
-    struct { /* the backend's own */
+    struct {             /* the backend's own */
         uint64_t transferred_bytes;
         uint64_t started_ns;
         struct iovec rest[IO_IOVECS_MAX]; /* after a short transfer */
@@ -93,35 +95,48 @@ R5_MUST_CHECK int io_queue_open(struct io_queue **out_queue, struct arena *arena
 void io_queue_close(struct io_queue *queue);
 
 void io_submit(struct io_queue *queue, struct io_request *request);
-/* Pushes out what was submitted and waits until at least one request is done; runs the `done` of all
- * that are. Returns how many; 0 at once when nothing is in flight. */
+/* Pushes out what was submitted and waits until at least one request is done; runs the `done` of
+ * all that are. Returns how many; 0 at once when nothing is in flight. */
 unsigned io_wait(struct io_queue *queue);
 /* Waits until nothing is in flight. */
 void io_drain(struct io_queue *queue);
 
 /* Fill in a request of one piece. `done` may be NULL: only the result is wanted. */
-void io_prepare(struct io_request *request, struct io_file *file, enum io_op op,
-                uint64_t offset_bytes, void *buffer, size_t bytes);
+void io_prepare(struct io_request *request,
+                struct io_file *file,
+                enum io_op op,
+                uint64_t offset_bytes,
+                void *buffer,
+                size_t bytes);
 /* Submits one request and drains until it is done; returns its result. */
 R5_MUST_CHECK int io_run(struct io_queue *queue, struct io_request *request);
 /* The three usual ones, waiting. */
-R5_MUST_CHECK int io_read(struct io_queue *queue, struct io_file *file, uint64_t offset_bytes,
-                          void *buffer, size_t bytes);
-R5_MUST_CHECK int io_write(struct io_queue *queue, struct io_file *file, uint64_t offset_bytes,
-                           const void *buffer, size_t bytes);
+R5_MUST_CHECK int io_read(struct io_queue *queue,
+                          struct io_file *file,
+                          uint64_t offset_bytes,
+                          void *buffer,
+                          size_t bytes);
+R5_MUST_CHECK int io_write(struct io_queue *queue,
+                           struct io_file *file,
+                           uint64_t offset_bytes,
+                           const void *buffer,
+                           size_t bytes);
 R5_MUST_CHECK int io_flush(struct io_queue *queue, struct io_file *file);
 
 struct io_open_options {
     bool read_only;
-    bool lock;          /* exclusive flock (O_EXCL for block devices), until closed */
-    bool probe_direct;  /* by an aligned read, and a write back of the same bytes when writable */
+    bool lock;         /* exclusive flock (O_EXCL for block devices), until closed */
+    bool probe_direct; /* by an aligned read, and a write back of the same bytes when writable */
     uint32_t lock_wait_ms; /* how long a second opener waits before it says who holds it */
 };
 
-/* Opens, locks, probes. Errors: -ENOENT, -EACCES, -EBUSY (locked; *out_holder_pid is the holder or 0),
- * -EROFS, -ENOTBLK (neither a regular file nor a block device). `path` must outlive the file. */
-R5_MUST_CHECK int io_file_open(struct io_file *file, const char *path,
-                               const struct io_open_options *options, int *out_holder_pid);
+/* Opens, locks, probes. Errors: -ENOENT, -EACCES, -EBUSY (locked; *out_holder_pid is the holder
+ * or 0), -EROFS, -ENOTBLK (neither a regular file nor a block device). `path` must outlive the
+ * file. */
+R5_MUST_CHECK int io_file_open(struct io_file *file,
+                               const char *path,
+                               const struct io_open_options *options,
+                               int *out_holder_pid);
 /* Releases the lock last. */
 void io_file_close(struct io_file *file);
 

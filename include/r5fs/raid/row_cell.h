@@ -2,8 +2,8 @@
 /*
  * Range locks over rows. A cell is embedded in the request or stripe head that wants it; nothing is
  * ever allocated. Write-out takes its rows exclusively from the first member write to the last
- * completion; reconstruction takes them shared. Order: a cell is the last lock taken; its holder waits
- * for nothing but I/O already submitted, so every waiter is served.
+ * completion; reconstruction takes them shared. Order: a cell is the last lock taken; its holder
+ * waits for nothing but I/O already submitted, so every waiter is served.
  */
 #ifndef R5FS_RAID_ROW_CELL_H
 #define R5FS_RAID_ROW_CELL_H

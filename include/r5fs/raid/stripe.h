@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The stripe cache: rows that hold images newer than the members, and the work of bringing a row to
- * the members. Raid does not decide when: the journal freezes a row, has it filled and encoded, logs
- * the parity, and only then has it written out.
+ * the members. Raid does not decide when: the journal freezes a row, has it filled and encoded,
+ * logs the parity, and only then has it written out.
  *
  *                 stripes_fill        stripes_encode      stripes_write_out
  *      IDLE ----------> FILLED ----------> ENCODED ----------> IDLE
  *        \__________________\__ any step may end in FAILED: more lost than parity can cover
  *
- * A row's blocks are images, newest first. The owner of the policy (journal) moves an image's state;
- * raid reads only `target[]`, the images chosen for this write-out.
+ * A row's blocks are images, newest first. The owner of the policy (journal) moves an image's
+ * state; raid reads only `target[]`, the images chosen for this write-out.
  *
  * Lock: everything marked [cache] is protected by the caller's one lock (the journal's order lock);
  * what is marked [writer] belongs to the one thread that writes rows out, from freeze to finish.
@@ -117,16 +117,17 @@ uint32_t stripe_encode_need(const struct stripe_cache *cache);
  * Write-out, by the one thread that owns it, on its queue. `heads` is an array of `count` frozen
  * heads with their targets set. All three wait for I/O only.
  *
- * fill: takes encode buffers (the caller made sure that count * need are free), chooses for each row
- *   read-modify or reconstruct, whichever reads less (a lost slot among the targets forces
+ * fill: takes encode buffers (the caller made sure that count * need are free), chooses for each
+ *   row read-modify or reconstruct, whichever reads less (a lost slot among the targets forces
  *   reconstruct, a lost parity member needs neither), reads. A read error makes the row plan anew
  *   without that block; where that is impossible it fails. Rows end FILLED or FAILED.
  * encode: memory only. FILLED -> ENCODED.
  * write_out: sorts `heads` by row, takes the row cells, writes targets and parity (adjacent rows of
- *   a member in one request), faults members whose write fails, frees the encode buffers, gives back
- *   the cells. Rows end IDLE or FAILED. ENOSPC and EDQUOT are not a member's fault: returned, the
- *   rows they hit stay ENCODED and torn, to be written out again when there is room (their cells
- *   stay held: deriving a block of such a row is -EIO). Not flushed: array_flush_members().
+ *   a member in one request), faults members whose write fails, frees the encode buffers, gives
+ *   back the cells. Rows end IDLE or FAILED. ENOSPC and EDQUOT are not a member's fault:
+ *   returned, the rows they hit stay ENCODED and torn, to be written out again when there is room
+ *   (their cells stay held: deriving a block of such a row is -EIO). Not flushed:
+ *   array_flush_members().
  * Return 0 or the first error; rows' states say which.
  */
 R5_MUST_CHECK int stripes_fill(struct stripe_cache *cache,
@@ -139,7 +140,8 @@ R5_MUST_CHECK int stripes_write_out(struct stripe_cache *cache,
                                     struct stripe_head **heads,
                                     uint32_t count);
 /* Gives back the encode buffers of rows that go no further; they are IDLE again. A torn row stays
- * torn: until a later write-out, or until its head is released, what it lacks is only in the log. */
+ * torn: until a later write-out, or until its head is released, what it lacks is only in the
+ * log. */
 void stripes_abandon(struct stripe_cache *cache, struct stripe_head **heads, uint32_t count);
 /* Recovery: `parity` (an encode buffer, taken first) holds the logged parity: IDLE -> ENCODED. NULL
  * where none was logged because the parity member is missing. */

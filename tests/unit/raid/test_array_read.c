@@ -255,7 +255,8 @@ START_TEST(adjacent_blocks_of_a_member_travel_in_one_request)
     struct bad_range watch = {.slot = 0, .op = IO_FLUSH};
     uint8_t *buffer = volume_kit_take(&kit, 256);
     hook_io_set(fail_range, &watch);
-    /* 8-block chunks, 3 members: two stripes of a member adjoin, then its parity chunk intervenes. */
+    /* 8-block chunks, 3 members: two stripes of a member adjoin, then its parity chunk
+     * intervenes. */
     ck_assert_int_eq(array_read(kit.array, kit.queue, fs_block(0), 8, buffer), 0);
     ck_assert_uint_eq(watch.seen, 1);
     watch.seen = 0;

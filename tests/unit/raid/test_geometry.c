@@ -56,7 +56,8 @@ END_TEST
 
 START_TEST(the_block_a_kernel_logged_is_where_the_kernel_put_it)
 {
-    /* Array sector 12960 of four members, 64 KiB chunks: parity slot 2, data slot 1, sector 4256. */
+    /* Array sector 12960 of four members, 64 KiB chunks: parity slot 2, data slot 1, sector
+     * 4256. */
     struct geometry geometry = make(4, 128, LAYOUT_LEFT_SYMMETRIC, 128 * 100);
     struct placement place = geometry_locate(&geometry, fs_block(12960 / BLOCK_SECTORS));
     ck_assert_uint_eq(place.row.nr * BLOCK_SECTORS, 4256);
