@@ -123,7 +123,7 @@ uint32_t fs_group_room(const struct fs_super *super, uint32_t group)
 bool fs_block_is_fixed(const struct fs_super *super, struct fs_block block)
 {
     uint32_t group = fs_group_of(super, block);
-    if (group >= super->group_count || block.nr == fs_super_copy_address(super).nr) {
+    if (group >= super->group_count || block.nr >= fs_super_copy_address(super).nr) {
         return true; /* behind the last group nothing is ever allocated */
     }
     return block.nr - fs_group_start(super, group).nr < group_head_blocks(group);
