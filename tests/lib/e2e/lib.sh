@@ -38,28 +38,30 @@ clean_up() {
 trap clean_up EXIT
 
 claim() { # NAME COMMAND...: ok when the command succeeds
-    local name=$1 out
+    local name=$1 code
     shift
-    if out=$("$@" 2>&1); then
+    "$@" >"$work/.out" 2>&1 # in this shell: make_array sets variables
+    code=$?
+    if [ $code -eq 0 ]; then
         echo "ok $name"
     else
-        echo "not ok $name ($*: exit $?)"
-        printf '%s\n' "$out" | tail -20 | sed 's/^/    /'
+        echo "not ok $name ($*: exit $code)"
+        tail -20 "$work/.out" | sed 's/^/    /'
         failures=$((failures + 1))
         return 1
     fi
 }
 
 claim_exit() { # NAME CODE COMMAND...: ok when the command exits with CODE and says one line why
-    local name=$1 want=$2 out code
+    local name=$1 want=$2 code
     shift 2
-    out=$("$@" 2>&1 </dev/null)
+    "$@" >"$work/.out" 2>&1 </dev/null
     code=$?
     if [ $code -eq "$want" ]; then
         echo "ok $name"
     else
         echo "not ok $name ($*: exit $code, expected $want)"
-        printf '%s\n' "$out" | tail -20 | sed 's/^/    /'
+        tail -20 "$work/.out" | sed 's/^/    /'
         failures=$((failures + 1))
         return 1
     fi
