@@ -299,13 +299,14 @@ static const char **make_absolute(const struct fuse_serve_options *options, stru
 int fuse_serve(const struct fuse_serve_options *options, char out_why[FUSE_SERVE_WHY_BYTES])
 {
     static struct serve serve; /* large; one a process */
-    struct fuse_serve_options absolute = *options;
+    static struct fuse_serve_options absolute;
     struct arena arena;
 
     out_why[0] = '\0';
     int code = serve_prepare(&serve, options);
     if (code == 0) {
         arena_init_growing(&arena);
+        absolute = *options;
         absolute.paths = make_absolute(options, &arena);
         serve.options = &absolute;
         code = options->foreground ? run_foreground(&serve) : run_in_background(&serve, out_why);

@@ -25,7 +25,7 @@
 #include "r5fs/base/units.h"
 #include "status.h"
 
-#define SNAPSHOT_BYTES (256u * 1024u)
+#define SNAPSHOT_BYTES ((size_t)256 * 1024)
 
 size_t fuse_control_need(void)
 {

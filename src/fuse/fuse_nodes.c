@@ -30,9 +30,11 @@
 #include "r5fs/base/msg.h"
 #include "r5fs/base/units.h"
 
-/* How long after the last unlink a still known, gone inode may be one whose FORGET is on its way;
- * later it is simply open. */
-#define GONE_IN_FLIGHT_NS UINT64_C(50000000)
+/* A gone inode that the kernel still knows is simply open, or its FORGET has been handed out by the
+ * kernel and waits for its worker's turn. So long it is given: after the last unlink, and after an
+ * old file may just have been closed. */
+#define UNLINK_IN_FLIGHT_NS UINT64_C(50000000)
+#define FORGET_IN_FLIGHT_NS UINT64_C(20000000)
 
 _Static_assert(sizeof(struct fuse_node) <= 40, "a few tens of bytes for each inode");
 
@@ -287,26 +289,26 @@ uint64_t fuse_nodes_evict_count(struct fuse_nodes *nodes)
     return count;
 }
 
-/* [lock] Whether space may still come back from what was unlinked just now. */
-static bool is_unsettled(const struct fuse_nodes *nodes)
+/* [lock] Whether space may still come back: something is being evicted, or is gone and its FORGET may
+ * be on its way until `gone_until_ns`. */
+static bool is_unsettled(const struct fuse_nodes *nodes, uint64_t gone_until_ns)
 {
-    if (nodes->evict_count > 0) {
-        return true;
-    }
-    return nodes->gone_count > 0 && env_now_ns() - nodes->gone_at_ns < GONE_IN_FLIGHT_NS;
+    return nodes->evict_count > 0 || (nodes->gone_count > 0 && env_now_ns() < gone_until_ns);
 }
 
 bool fuse_nodes_settle(struct fuse_nodes *nodes, uint64_t wait_ns)
 {
-    uint64_t deadline = env_now_ns() + wait_ns;
-    uint64_t step = 0;
+    uint64_t begin = env_now_ns();
 
     env_mutex_lock(&nodes->lock);
     uint64_t before = nodes->gone_count + nodes->evict_count;
-    while (!nodes->stopping && is_unsettled(nodes) && env_now_ns() < deadline) {
+    uint64_t gone_until =
+        max_u64(begin + FORGET_IN_FLIGHT_NS, nodes->gone_at_ns + UNLINK_IN_FLIGHT_NS);
+    while (!nodes->stopping && is_unsettled(nodes, gone_until) && env_now_ns() < begin + wait_ns) {
         /* Gone but open inodes wake nobody: look again when their time is over. */
-        step = min_u64(deadline, env_now_ns() + GONE_IN_FLIGHT_NS);
-        (void)env_cond_wait_until(&nodes->freed, &nodes->lock, step); /* the loop looks itself */
+        uint64_t until = nodes->evict_count > 0 ? begin + wait_ns : gone_until;
+        (void)env_cond_wait_until(
+            &nodes->freed, &nodes->lock, min_u64(until, begin + wait_ns)); /* the loop looks */
     }
     bool evicted = nodes->gone_count + nodes->evict_count < before;
     env_mutex_unlock(&nodes->lock);

@@ -233,6 +233,7 @@ static void control(fuse_req_t req, struct fuse_worker *worker, fuse_ino_t ino, 
     (void)fuse_reply_ioctl(req, 0, page, sizeof(*page)); /* nothing was counted */
 }
 
+/* NOLINTNEXTLINE(readability-function-size): libfuse's parameters */
 void fuse_ops_ioctl(fuse_req_t req,
                     fuse_ino_t ino,
                     unsigned cmd,

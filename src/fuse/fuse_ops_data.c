@@ -32,7 +32,7 @@ void fuse_ops_read(
     fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *info)
 {
     struct fuse_worker *worker = fuse_worker_current();
-    uint32_t wanted = size < FS_IO_BYTES_MAX ? (uint32_t)size : FS_IO_BYTES_MAX;
+    uint32_t wanted = (uint32_t)min_u64(size, FUSE_IO_BYTES);
     uint32_t skip = 0;
     uint32_t bytes = 0;
 
@@ -76,7 +76,7 @@ void fuse_ops_write(fuse_req_t req,
     bool tried = false;
     int err = 0;
 
-    R5_CHECK(size <= FS_IO_BYTES_MAX);
+    R5_CHECK(size <= FUSE_IO_BYTES);
     do {
         err = fs_write(worker->server->fs,
                        &worker->thread,

@@ -20,7 +20,13 @@
 #include "fuse_reaper.h"
 
 /* Enough for every name; larger requests are answered short, as the protocol allows. */
-#define LISTING_BYTES_MAX (256u * 1024u)
+#define LISTING_BYTES_MAX ((size_t)256 * 1024)
+/* struct fuse_direntplus: an entry of this size, beginning with the inode; then inode, cookie, name
+ * length and type of the name itself, then the name. */
+#define PLUS_ENTRY_BYTES   128u
+#define PLUS_LENGTH_OFFSET (PLUS_ENTRY_BYTES + 16u)
+#define PLUS_NAME_OFFSET   (PLUS_ENTRY_BYTES + 24u)
+#define PLUS_ALIGN         8u
 
 struct listing {
     fuse_req_t req;
@@ -88,14 +94,12 @@ static void take_back_all(const struct listing *listing)
     while (at < listing->used) {
         uint64_t ino = 0;
         uint32_t length = 0;
-        /* fuse_direntplus: 128 bytes of entry, beginning with the inode; then inode, cookie, name
-         * length, type of the name itself. */
         (void)memcpy(&ino, listing->buffer + at, sizeof(ino));
-        (void)memcpy(&length, listing->buffer + at + 128 + 16, sizeof(length));
+        (void)memcpy(&length, listing->buffer + at + PLUS_LENGTH_OFFSET, sizeof(length));
         if (ino != 0) {
             fuse_nodes_forget(&listing->worker->server->nodes, ino, 1);
         }
-        at += (128 + 24 + length + 7) / 8 * 8;
+        at += round_up((uint64_t)PLUS_NAME_OFFSET + length, PLUS_ALIGN);
     }
 }
 

@@ -187,23 +187,19 @@ static void add_flags(struct option_text *options, unsigned long flags)
 }
 
 /* The same max_read must be in the mount option and in init's answer, or libfuse gives up. */
-static bool
-make_options(const struct fuse_server *server, const char *source, char text[SESSION_OPTION_BYTES])
+static void
+make_options(const struct mount_options *options, const char *source, struct option_text *out)
 {
-    const struct mount_options *options = &server->options;
-    struct option_text out = {.text = text, .fits = true};
-
-    add_option(&out, options->read_only ? "ro" : "rw", NULL);
-    add_option(&out, "subtype=r5fs,default_permissions,max_read=1048576", NULL);
-    add_flags(&out, options->kernel_flags);
+    add_option(out, options->read_only ? "ro" : "rw", NULL);
+    add_option(out, "subtype=r5fs,default_permissions,max_read=1048576", NULL);
+    add_flags(out, options->kernel_flags);
     if (options->allow_other) {
-        add_option(&out, "allow_other", NULL);
+        add_option(out, "allow_other", NULL);
     }
     if (options->kernel_options[0] != '\0') {
-        add_option(&out, options->kernel_options, NULL);
+        add_option(out, options->kernel_options, NULL);
     }
-    add_option(&out, "fsname=", source);
-    return out.fits;
+    add_option(out, "fsname=", source);
 }
 
 static int make_session(struct fuse_server *server, const char *source, char *out_why)
@@ -213,8 +209,10 @@ static int make_session(struct fuse_server *server, const char *source, char *ou
     char dash_o[] = "-o";
     char *argv[] = {program, dash_o, options, NULL};
     struct fuse_args args = {.argc = 3, .argv = argv};
+    struct option_text out = {.text = options, .fits = true};
 
-    if (!make_options(server, source, options)) {
+    make_options(&server->options, source, &out);
+    if (!out.fits) {
         (void)snprintf(out_why, FUSE_SERVE_WHY_BYTES, "the mount options are too long");
         return -E2BIG;
     }

@@ -17,10 +17,12 @@
 #include "r5fs/fs/fs.h"
 #include "r5fs/fuse/fuse.h"
 
-#define FUSE_WORKERS_MAX 64u
+#define FUSE_IO_BYTES      ((size_t)FS_IO_BYTES_MAX)
+#define FUSE_SCRATCH_BYTES ((size_t)FS_SCRATCH_BYTES)
+#define FUSE_WORKERS_MAX   64u
 /* The page before holds a request's headers, so that a WRITE's payload lands on a block
  * boundary; the two blocks after are what fs_read wants beyond the largest read. */
-#define FUSE_BUFFER_BYTES (BLOCK_BYTES + FS_IO_BYTES_MAX + 2u * BLOCK_BYTES)
+#define FUSE_BUFFER_BYTES (FUSE_IO_BYTES + (size_t)3 * BLOCK_BYTES)
 #define FUSE_QUEUE_DEPTH  64u
 /* Attributes and names change through us alone: the kernel may keep them for ever. In seconds. */
 #define FUSE_TIMEOUT_LONG 31536000.0
@@ -37,12 +39,12 @@ struct fuse_worker {
     struct fuse_node *spare; /* for the next inode that the kernel is told of */
     const void *request;     /* raw bytes of the request that is being answered */
     struct env_mutex lock;
-    uint64_t unique;     /* of that request, 0 = none [lock] */
-    _Atomic int tid;     /* 0 before and after its life [any] */
-    atomic_bool reading; /* in read(2) of the descriptor [any] */
-    uint64_t answered;   /* requests, for status [owner; read by any, roughly] */
-    int start_error;     /* of opening its queue [starter, after ready] */
-    bool ready;          /* [server lock] */
+    uint64_t unique;           /* of that request, 0 = none [lock] */
+    _Atomic int tid;           /* 0 before and after its life [any] */
+    atomic_bool reading;       /* in read(2) of the descriptor [any] */
+    _Atomic uint64_t answered; /* requests, for status [any] */
+    int start_error;           /* of opening its queue [starter, after ready] */
+    bool ready;                /* [server lock] */
 };
 
 /* Where the session stands; moved by fuse_server.c under `lock`. */

@@ -28,7 +28,7 @@
 #include "fuse_raw.h"
 #include "r5fs/base/msg.h"
 
-#define REQUEST_BYTES_MAX (FUSE_RAW_WRITE_HEAD_BYTES + FS_IO_BYTES_MAX)
+#define REQUEST_BYTES_MAX (FUSE_RAW_WRITE_HEAD_BYTES + FUSE_IO_BYTES)
 
 static _Thread_local struct fuse_worker *current;
 
@@ -39,7 +39,7 @@ struct fuse_worker *fuse_worker_current(void)
 
 size_t fuse_worker_need(void)
 {
-    return FUSE_BUFFER_BYTES + FS_SCRATCH_BYTES + 2u * BLOCK_BYTES;
+    return FUSE_BUFFER_BYTES + FUSE_SCRATCH_BYTES + (size_t)2 * BLOCK_BYTES;
 }
 
 void fuse_worker_init(struct fuse_worker *worker, struct fuse_server *server, struct arena *arena)
@@ -47,7 +47,7 @@ void fuse_worker_init(struct fuse_worker *worker, struct fuse_server *server, st
     *worker = (struct fuse_worker){.server = server};
     env_mutex_init(&worker->lock);
     worker->payload = (uint8_t *)arena_take(arena, FUSE_BUFFER_BYTES, BLOCK_BYTES) + BLOCK_BYTES;
-    worker->thread.scratch = arena_take(arena, FS_SCRATCH_BYTES, BLOCK_BYTES);
+    worker->thread.scratch = arena_take(arena, FUSE_SCRATCH_BYTES, BLOCK_BYTES);
 }
 
 /* The stop's signal must reach this thread; threads of ours block what comes from outside. On Linux
@@ -117,7 +117,7 @@ static void answer(struct fuse_worker *worker, uint8_t *request, size_t bytes)
     worker->unique = 0;
     worker->request = NULL;
     env_mutex_unlock(&worker->lock);
-    worker->answered++;
+    atomic_fetch_add_explicit(&worker->answered, 1, memory_order_relaxed);
 }
 
 enum fuse_received fuse_worker_receive(struct fuse_worker *worker)

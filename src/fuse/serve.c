@@ -44,8 +44,8 @@
 #define FS_MEMORY_SHARE      5u
 /* Locks, tables and queues of the floors below, and the log thread's. */
 #define RESERVE_BYTES (4ull * 1024 * 1024)
-
-extern char **environ;
+/* Longer lists of paths are shown by the array's name: options travel in one page. */
+#define SOURCE_BYTES_MAX 1024u
 
 R5_PRINTF(2, 3) static void say_why(struct serve *serve, const char *format, ...)
 {
@@ -151,7 +151,7 @@ static uint32_t worker_count(const struct mount_options *options)
         count = 2 * (uint64_t)(processors > 0 ? processors : 1) + 4;
         count = max_u64(WORKERS_DEFAULT_MIN, min_u64(count, WORKERS_DEFAULT_MAX));
     }
-    uint64_t each = FUSE_BUFFER_BYTES + FS_SCRATCH_BYTES;
+    uint64_t each = FUSE_BUFFER_BYTES + FUSE_SCRATCH_BYTES;
     uint64_t most = max_u64(2, options->memory_bytes / WORKERS_MEMORY_SHARE / each);
     return (uint32_t)min_u64(min_u64(count, most), FUSE_WORKERS_MAX);
 }
@@ -190,7 +190,7 @@ static int take_memory(struct serve *serve)
         arena_fini(&serve->arena);
         return err;
     }
-    serve->thread.scratch = arena_take(&serve->arena, FS_SCRATCH_BYTES, BLOCK_BYTES);
+    serve->thread.scratch = arena_take(&serve->arena, FUSE_SCRATCH_BYTES, BLOCK_BYTES);
     serve->stage = SERVE_MEMORY;
     return 0;
 }
@@ -358,6 +358,12 @@ static int mount_session(struct serve *serve)
     server->options.read_only = serve->read_only;
     server->fs = serve->fs;
     server->journal = serve->journal;
+    if (strlen(serve->source) > SOURCE_BYTES_MAX) {
+        char uuid[UUID_TEXT_BYTES];
+        struct uuid array = array_uuid(serve->array);
+        uuid_print(&array, uuid);
+        (void)snprintf(serve->source, sizeof(serve->source), "UUID=%s", uuid); /* fits */
+    }
     int err = fuse_server_mount(server, serve->source, serve->why);
     if (err == 0) {
         serve->stage = SERVE_MOUNTED;

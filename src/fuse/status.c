@@ -17,7 +17,7 @@
 #include "fuse_server.h"
 #include "status_out.h"
 
-#define STATUS_TEXT_BYTES (512u * 1024u)
+#define STATUS_TEXT_BYTES ((size_t)512 * 1024)
 
 static void gather_array(struct array *array, struct status_facts *facts)
 {
@@ -59,7 +59,7 @@ int status_gather_mounted(struct fuse_worker *worker, struct status_facts *facts
     facts->fuse_flags = server->agreed;
     facts->threads = server->worker_count;
     for (uint32_t i = 0; i < server->worker_count; i++) {
-        facts->requests += server->workers[i].answered;
+        facts->requests += atomic_load_explicit(&server->workers[i].answered, memory_order_relaxed);
     }
     return fs_statfs(server->fs, &worker->thread, &facts->space);
 }

@@ -34,21 +34,17 @@ struct status_facts {
     uint64_t time_s;
     const char *mounted; /* mount point, or NULL */
     uint64_t pid;        /* of the daemon */
-    bool have_fs;
     struct fs_info fs;
     struct fs_statfs space;
     struct geometry geometry;
     char uuid[UUID_TEXT_BYTES];
     const char *label;
-    bool read_only;
     enum array_state array_state;
     uint32_t missing_slot;
     uint64_t events;
     uint64_t volume_bytes;
     enum journal_state journal_device;
     const char *journal_path;
-    bool have_journal;
-    bool write_through; /* as the filesystem keeps it */
     struct journal_status journal;
     struct member_info members[MEMBERS_MAX];
     struct pool_stats pools[STATUS_POOLS_MAX];
@@ -57,6 +53,10 @@ struct status_facts {
     uint32_t fuse_flags; /* as agreed with the kernel */
     uint32_t threads;
     bool memory_locked;
+    bool have_fs;
+    bool have_journal;
+    bool read_only;
+    bool write_through; /* as the filesystem keeps it */
 };
 
 /* On a worker: its fs_thread is used. */

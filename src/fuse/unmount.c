@@ -37,8 +37,6 @@
 #define BUSY_TRIES            10
 #define BUSY_PAUSE_NS         UINT64_C(100000000)
 
-extern char **environ;
-
 /* What is held of a daemon while it ends. */
 struct ending {
     int pidfd;     /* -1: not known */
