@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The ring of an array that was just created: written full, so that no later log write has to wait for
- * blocks to be allocated by the host, and holding the one empty unit that starts a log.
+ * The ring of an array that was just created: written full, so that no later log write has to wait
+ * for blocks to be allocated by the host, and holding the one empty unit that starts a log.
  * Failure modes: the first error of the journal device. Thread: the creating one.
  */
 #include <errno.h>

@@ -6,8 +6,8 @@
  *
  * Invariant LB1: a meta block is written only when nothing of an older log can follow it.
  * Happy path: a few large writes in flight, all from the same page of zeros.
- * Failure modes: the first error of the journal device; a crash in between leaves a log without head,
- * which is refused and can be begun again.
+ * Failure modes: the first error of the journal device; a crash in between leaves a log without
+ * head, which is refused and can be begun again.
  * Thread: the opening one.
  */
 #include "log_begin.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The log in words. Walks as recovery does, with the same decisions, but shows what it finds instead
- * of collecting it, the unit that ends the log included.
+ * The log in words. Walks as recovery does, with the same decisions, but shows what it finds
+ * instead of collecting it, the unit that ends the log included.
  *
  * Happy path: one pass over the live log, then over the bound beyond it.
  * Failure modes: none of the log's own; what is damaged is shown.

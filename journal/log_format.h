@@ -9,9 +9,9 @@
  *
  * A meta block is valid if and only if: magic and version fit; `position` is where it stands;
  * `checksum` is crc32c(seed, the 4096 bytes with `checksum` zero), seed = crc32c(~0, array uuid);
- * meta_size lies between the header and the block's end. It is the unit the reader wants when `seq` is
- * also the one expected. It can be used when, besides, its payloads fill [32, meta_size) exactly, are
- * of known types, and every page that follows has the checksum its payload names.
+ * meta_size lies between the header and the block's end. It is the unit the reader wants when `seq`
+ * is also the one expected. It can be used when, besides, its payloads fill [32, meta_size)
+ * exactly, are of known types, and every page that follows has the checksum its payload names.
  *
  * All integers are little-endian. Sectors are 512 bytes. Offsets: docs/SPEC.md, "Log".
  */

@@ -2,8 +2,9 @@
 /*
  * Positions in the log ring: the only place that wraps. Pure arithmetic, any thread.
  *
- * Positions are below `blocks`. A distance is taken forward and lies in [0, blocks): from a position to
- * itself it is 0, never the whole ring; who must tell empty from full counts for himself.
+ * Positions are below `blocks`. A distance is taken forward and lies in [0, blocks): from a
+ * position to itself it is 0, never the whole ring; who must tell empty from full counts for
+ * himself.
  */
 #ifndef R5FS_JOURNAL_LOG_RING_H
 #define R5FS_JOURNAL_LOG_RING_H

@@ -5,10 +5,10 @@
  *   ring, unrolled from `start`:  ....|======= window =======|....
  *                                     first      first + count        slides forward only as asked
  *
- * Invariant LS1: buffer[i] holds the ring's block at offset first + i, or the pattern when it could not
- * be read.
- * Happy path: log_window_get finds its blocks in the buffer, or keeps those it has, reads the rest of a
- * full window in a few parallel pieces.
+ * Invariant LS1: buffer[i] holds the ring's block at offset first + i, or the pattern when it could
+ * not be read.
+ * Happy path: log_window_get finds its blocks in the buffer, or keeps those it has, reads the rest
+ * of a full window in a few parallel pieces.
  * Failure modes: a piece that fails is read again block by block; blocks that fail are pattern.
  * Thread: the queue's owner.
  */

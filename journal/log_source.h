@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Reading the log ring: a window that slides forward over it in large pieces, and single pages, many at
- * a time. Used by recovery, the read-only view and the dump; each on its own thread and queue.
+ * Reading the log ring: a window that slides forward over it in large pieces, and single pages,
+ * many at a time. Used by recovery, the read-only view and the dump; each on its own thread and
+ * queue.
  */
 #ifndef R5FS_JOURNAL_LOG_SOURCE_H
 #define R5FS_JOURNAL_LOG_SOURCE_H
@@ -48,9 +49,9 @@ struct log_window *log_window_make(struct arena *arena,
                                    const struct log_source *source,
                                    struct io_queue *queue,
                                    struct log_block start);
-/* `count` <= LOG_UNIT_BLOCKS_MAX blocks from `offset` on, in memory until the next call. A block that
- * the device does not give up is filled with a pattern, which no checksum fits, and counted: so bad
- * sectors are judged where rotten bytes are. The range lies within the ring. */
+/* `count` <= LOG_UNIT_BLOCKS_MAX blocks from `offset` on, in memory until the next call. A block
+ * that the device does not give up is filled with a pattern, which no checksum fits, and counted:
+ * so bad sectors are judged where rotten bytes are. The range lies within the ring. */
 const uint8_t *log_window_get(struct log_window *window, uint64_t offset, uint32_t count);
 struct log_block log_window_position(const struct log_window *window, uint64_t offset);
 

@@ -6,13 +6,14 @@
  *   | header | payload | payload | ... |  zeros             | u32 |
  *
  * Invariants:
- *   M1  meta_size is kept in the block itself from start to finish, so a half-built block always says
+ *   M1  meta_size is kept in the block itself from start to finish, so a half-built block always
+ *   says
  *       how much of it is used.
  *   M2  a reader touches [0, 4096) only: sizes are compared with what is left before they are used.
  *
  * Happy path: start, add ..., finish; or verify, cursor_init, cursor_next until 0.
- * Failure modes: a malformed payload ends the walk with -EBADMSG; adding beyond the bound is our own
- * mistake.
+ * Failure modes: a malformed payload ends the walk with -EBADMSG; adding beyond the bound is our
+ * own mistake.
  * Thread: any.
  */
 #include "meta_block.h"

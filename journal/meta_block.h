@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Meta blocks of the log: encode, verify, walk. Pure functions on 4 KiB; no I/O, no state, any thread.
- * What is decoded may be hostile: no field is trusted before it was compared with the block's bounds.
+ * Meta blocks of the log: encode, verify, walk. Pure functions on 4 KiB; no I/O, no state, any
+ * thread. What is decoded may be hostile: no field is trusted before it was compared with the
+ * block's bounds.
  */
 #ifndef R5FS_JOURNAL_META_BLOCK_H
 #define R5FS_JOURNAL_META_BLOCK_H
@@ -19,7 +20,7 @@ uint32_t meta_block_seed(const struct uuid *array_uuid);
 /* Of a payload's page. */
 uint32_t meta_block_page_checksum(uint32_t seed, const uint8_t *page);
 
-/* ---- writing: start, add up to LOG_UNIT_PAYLOADS_MAX payloads, finish -------------------------- */
+/* ---- writing: start, add up to LOG_UNIT_PAYLOADS_MAX payloads, finish --------------------- */
 
 /* `meta`: 4096 bytes, cleared here. */
 void meta_block_start(uint8_t *meta, uint64_t seq, struct log_block position);
@@ -28,7 +29,8 @@ void meta_block_add_data(uint8_t *meta, struct fs_block block, uint32_t checksum
 void meta_block_add_parity(uint8_t *meta, struct member_block row, uint32_t checksum);
 /* How many payloads were added so far, between start and finish. */
 uint32_t meta_block_payload_count(const uint8_t *meta);
-/* `undurable`: see log_meta_trailer; below LOG_UNITS_IN_FLIGHT_MAX. Nothing may change afterwards. */
+/* `undurable`: see log_meta_trailer; below LOG_UNITS_IN_FLIGHT_MAX. Nothing may change
+ * afterwards. */
 void meta_block_finish(uint8_t *meta, uint32_t seed, uint32_t undurable);
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -68,8 +70,8 @@ struct meta_cursor {
 
 /* `meta` is META_VALID and stays while the cursor is used. */
 void meta_cursor_init(struct meta_cursor *cursor, const uint8_t *meta);
-/* 1: *out_payload is the next one; 0: there is none; -EBADMSG: what stands there is no payload we know
- * (type, flags, size, or it does not fit into the block); the walk is over. */
+/* 1: *out_payload is the next one; 0: there is none; -EBADMSG: what stands there is no payload we
+ * know (type, flags, size, or it does not fit into the block); the walk is over. */
 R5_MUST_CHECK int meta_cursor_next(struct meta_cursor *cursor, struct meta_payload *out_payload);
 uint64_t meta_flush_row_sectors(const struct meta_payload *payload, uint32_t index);
 

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Recovery from end to end, for the journal that is being opened (docs/LOG_PROTOCOL.md, "Recovery").
+ * Recovery from end to end, for the journal that is being opened (docs/LOG_PROTOCOL.md,
+ * "Recovery").
  *
- *   flush all -> scan -> look beyond -> closed layers, flush -> leftovers, flush -> tail -> open rows
+ *   flush all -> scan -> look beyond -> closed layers, flush -> leftovers, flush -> tail -> open
+ *   rows
  *                  |         \__ damaged: refused, unless accepted
  *                  \____________ read-only: the view keeps the scan, nothing is written
  *
  * Invariants:
  *   R1  what is read counts as durable, because everything was flushed before (sequence 23).
- *   R2  the log goes on contiguously: at the stop, with the seq after the newest unit; open rows are
+ *   R2  the log goes on contiguously: at the stop, with the seq after the newest unit; open rows
+ *   are
  *       again what they were, logged and not yet written out.
  *
  * Happy path: after a clean stop the scan finds one empty unit, and nothing is written.
@@ -32,7 +35,7 @@
 #define MODULE   "journal"
 #define NS_PER_S UINT64_C(1000000000)
 
-/* ---- the journal as a sink --------------------------------------------------------------------- */
+/* ---- the journal as a sink ---------------------------------------------------------------- */
 
 static uint32_t sink_room(void *context)
 {
@@ -59,7 +62,7 @@ static int sink_write_out(void *context, struct io_queue *queue)
     return reclaim_write_out_recovered(context, queue);
 }
 
-/* ---- recovery_run ------------------------------------------------------------------------------ */
+/* ---- recovery_run ------------------------------------------------------------------------- */
 
 static void note_recovered(struct journal *j, const struct recovery_scan *scan, bool written)
 {
@@ -165,7 +168,7 @@ int recovery_run(struct journal *j, struct io_queue *queue, char *out_why)
     return error;
 }
 
-/* ---- the view ---------------------------------------------------------------------------------- */
+/* ---- the view ----------------------------------------------------------------------------- */
 
 int recovery_view_open(struct journal *j, struct io_queue *queue, char *out_why)
 {

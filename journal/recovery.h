@@ -11,14 +11,16 @@
 
 struct journal;
 
-/* On the opening thread, before any other runs; `cache`, `log.file`, `log.ring`, `log.seed`, `space`
- * and `units` of the journal are ready, writing was started on the array. Brings closed layers to the
- * members, clears leftovers, sets the log's tail, head, next_seq and newest durable unit, hands open
- * rows over, fills `recovered`. `out_why` (JOURNAL_WHY_BYTES) names what went wrong; see journal_open
- * for the errors. After one, images that were handed over stay in the cache: the caller drops them. */
+/* On the opening thread, before any other runs; `cache`, `log.file`, `log.ring`, `log.seed`,
+ * `space` and `units` of the journal are ready, writing was started on the array. Brings closed
+ * layers to the members, clears leftovers, sets the log's tail, head, next_seq and newest durable
+ * unit, hands open rows over, fills `recovered`. `out_why` (JOURNAL_WHY_BYTES) names what went
+ * wrong; see journal_open for the errors. After one, images that were handed over stay in the
+ * cache: the caller drops them. */
 R5_MUST_CHECK int recovery_run(struct journal *j, struct io_queue *queue, char *out_why);
 
-/* Read-only: sets the journal's `view` and `recovered`, writes nothing. The journal device is OK. */
+/* Read-only: sets the journal's `view` and `recovered`, writes nothing. The journal device is
+ * OK. */
 R5_MUST_CHECK int recovery_view_open(struct journal *j, struct io_queue *queue, char *out_why);
 /* Any thread, its own queue. */
 R5_MUST_CHECK int recovery_view_read(struct journal *j,

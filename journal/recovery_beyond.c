@@ -4,14 +4,15 @@
  *
  *   tail                     stop                                    min(bound, tail)
  *    | unit | ... | unit n-1 | ?? n ?? | n+1 | n+2 | old | ... |
- *                                        ^ submitted with `undurable` units before it not yet durable:
+ *                                        ^ submitted with `undurable` units before it not yet
+ *                                        durable:
  *                                          n+1 - undurable > n says that n was durable by then
  *
- * Whose log? Our units flush nothing and never mix data with parity, the kernel's do: each such unit
- * within the log or beyond shows a foreign writer, whose trailers say nothing, so that only a unit 64
- * seqs ahead proves damage. A log with no such sign is taken for ours. Should it be the kernel's after
- * all (nothing but whole-block writes since it was started), the stricter rule at worst refuses a torn
- * log that could go on, and names the way out; it never passes over damage.
+ * Whose log? Our units flush nothing and never mix data with parity, the kernel's do: each such
+ * unit within the log or beyond shows a foreign writer, whose trailers say nothing, so that only a
+ * unit 64 seqs ahead proves damage. A log with no such sign is taken for ours. Should it be the
+ * kernel's after all (nothing but whole-block writes since it was started), the stricter rule at
+ * worst refuses a torn log that could go on, and names the way out; it never passes over damage.
  *
  * Invariants:
  *   RB1  nothing at or beyond the tail is looked at.
@@ -53,7 +54,8 @@ bool recovery_unit_is_foreign(const uint8_t *meta)
     return seen[LOG_PAYLOAD_FLUSH] || (seen[LOG_PAYLOAD_DATA] && seen[LOG_PAYLOAD_PARITY]);
 }
 
-/* Facts of the block `distance` blocks beyond the stop; BEYOND_FOREIGN is added when all are known. */
+/* Facts of the block `distance` blocks beyond the stop; BEYOND_FOREIGN is added when all are
+ * known. */
 static uint32_t beyond_facts(const struct recovery_scan *scan,
                              const uint8_t *block,
                              struct log_block position,

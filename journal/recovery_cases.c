@@ -63,9 +63,9 @@ static const struct recovery_case unit_cases[] = {
 
 const struct recovery_table recovery_unit_table = TABLE("unit", unit_cases, 5);
 
-/* What the log could reach again goes: a stop at the same place in a later crash must not find it. Seqs
- * only grow, so an older lap's unit is none of that. In a foreign log the trailer says nothing: the
- * bound on units in flight has to do. */
+/* What the log could reach again goes: a stop at the same place in a later crash must not find it.
+ * Seqs only grow, so an older lap's unit is none of that. In a foreign log the trailer says
+ * nothing: the bound on units in flight has to do. */
 static const struct recovery_case beyond_cases[] = {
     {"no meta block", BEYOND_IGNORE, 0, BEYOND_VALID},
     {"a unit of an older lap", BEYOND_IGNORE, BEYOND_VALID, BEYOND_NEW},

@@ -2,8 +2,9 @@
 /*
  * What recovery decides, as truth tables: facts in, one labelled case out. Pure; any thread.
  *
- * A table answers every combination of its facts with exactly one case; tests walk them all. Facts are
- * bits; a case names those it needs set and those it needs clear, the others do not matter to it.
+ * A table answers every combination of its facts with exactly one case; tests walk them all. Facts
+ * are bits; a case names those it needs set and those it needs clear, the others do not matter to
+ * it.
  */
 #ifndef R5FS_JOURNAL_RECOVERY_CASES_H
 #define R5FS_JOURNAL_RECOVERY_CASES_H
@@ -28,7 +29,7 @@ struct recovery_table {
 /* The one case that fits. */
 const struct recovery_case *recovery_table_find(const struct recovery_table *table, uint32_t facts);
 
-/* ---- the place where the next unit of the log should stand ------------------------------------- */
+/* ---- the place where the next unit of the log should stand -------------------------------- */
 
 enum {
     UNIT_FIRST = 1u << 0,  /* it is the place the tail names: any seq will do */
@@ -46,7 +47,7 @@ enum unit_decision {
 
 extern const struct recovery_table recovery_unit_table;
 
-/* ---- a block beyond the end of the log --------------------------------------------------------- */
+/* ---- a block beyond the end of the log ---------------------------------------------------- */
 
 enum {
     BEYOND_VALID = 1u << 0,    /* META_VALID for its place */
@@ -65,7 +66,7 @@ enum beyond_decision {
 
 extern const struct recovery_table recovery_beyond_table;
 
-/* ---- a row, after the whole scan --------------------------------------------------------------- */
+/* ---- a row, after the whole scan ---------------------------------------------------------- */
 
 enum {
     ROW_CLOSED_DATA = 1u << 0,   /* data of generations whose parity is in the log */
@@ -83,7 +84,7 @@ enum row_decision { /* bits: write the closed layer to the members, keep the ope
 
 extern const struct recovery_table recovery_row_table;
 
-/* ---- where a block of the volume stands, read without replaying -------------------------------- */
+/* ---- where a block of the volume stands, read without replaying --------------------------- */
 
 enum {
     BLOCK_OPEN = 1u << 0,       /* it is in its row's open layer */

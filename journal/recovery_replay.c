@@ -9,15 +9,16 @@
  *
  * Invariants:
  *   RR1  closed data and the parity that covers it go to the members together (W2), as logged.
- *   RR2  nothing from the tail to the stop is overwritten, and the tail passes only what was flushed to
+ *   RR2  nothing from the tail to the stop is overwritten, and the tail passes only what was
+ *   flushed to
  *        the members, so that every step can be cut off and done again (W4).
  *   RR3  the sink writes nothing to the log before the leftovers are durably gone (sequence 7).
  *   RR4  rows are handed over whole: a row written out has all its open pages in memory.
  *
  * Happy path: rows in ascending order, a few dozen at a time, pages read in parallel.
- * Failure modes: a member that fails its write is faulted by raid and replay goes on; when the array
- * has failed, or a page changed since the scan, or a member's host is full, replay ends: the log is
- * as it was, and the next open starts over.
+ * Failure modes: a member that fails its write is faulted by raid and replay goes on; when the
+ * array has failed, or a page changed since the scan, or a member's host is full, replay ends: the
+ * log is as it was, and the next open starts over.
  * Thread: the opening one.
  */
 #include "recovery_replay.h"
@@ -51,12 +52,12 @@ void recovery_replay_init(struct recovery_replay *replay,
         .array = array,
         .cache = cache,
         .queue = queue,
-        .out_why = out_why,
         .pages = arena_take_array(scan->arena, struct log_page, BATCH_PAGES),
         .requests = arena_take_array(scan->arena, struct io_request, IN_FLIGHT),
         .heads = arena_take_array(scan->arena, struct stripe_head *, BATCH_ROWS),
         .buffers = arena_take(scan->arena, (size_t)BATCH_PAGES * BLOCK_BYTES, BLOCK_BYTES),
     };
+    replay->out_why = out_why;
 }
 
 static uint32_t layer_count(const struct recovered_page *layer)
@@ -128,8 +129,8 @@ static uint32_t closed_batch(const struct recovery_replay *replay, uint64_t firs
     return rows;
 }
 
-/* A head with a target for each closed data page, its parity in an encode buffer (RR1). Adds the pages
- * to be read, from `*pages` on. */
+/* A head with a target for each closed data page, its parity in an encode buffer (RR1). Adds the
+ * pages to be read, from `*pages` on. */
 static struct stripe_head *
 prepare_row(struct recovery_replay *replay, const struct recovered_row *row, uint32_t *pages)
 {

@@ -3,16 +3,17 @@
  * From the tail to the end of the log, unit by unit.
  *
  *   tail -> verify meta, form, pages -> recovery_unit_table -> TAKE: apply payloads, go on
- *                                                           -> STOP: look beyond (recovery_beyond.c)
- *                                                           -> HEAD_DAMAGED: refuse, or begin anew
+ *                                                           -> STOP: look beyond
+ *                                                           (recovery_beyond.c) -> HEAD_DAMAGED:
+ *                                                           refuse, or begin anew
  *
  * Invariants:
  *   RS1  a unit's payloads count only after all its pages were verified (W4).
  *   RS2  the log taken is shorter than the ring: the stop is never the tail.
  *   RS3  a location from the log is used only after it was found to lie on the array.
  *
- * Happy path: the units are read through a window of 2 MiB, each page once; the first place that holds
- * no next unit ends the log; nothing beyond it was ever durable.
+ * Happy path: the units are read through a window of 2 MiB, each page once; the first place that
+ * holds no next unit ends the log; nothing beyond it was ever durable.
  * Failure modes: durable log damaged, -EBADMSG unless accepted; no memory for the index, -ENOMEM.
  * Thread: the opening one.
  */

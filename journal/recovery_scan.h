@@ -3,8 +3,8 @@
  * Reading what a crash left in the log: from the tail to its end, two layers per row, and the look
  * beyond the end that tells a torn unit from a rotten one. Writes nothing.
  *
- * Pages stay in the log; the scan keeps their places and checksums. All its memory is the arena's, so
- * it grows with the live log and goes with the arena.
+ * Pages stay in the log; the scan keeps their places and checksums. All its memory is the arena's,
+ * so it grows with the live log and goes with the arena.
  */
 #ifndef R5FS_JOURNAL_RECOVERY_SCAN_H
 #define R5FS_JOURNAL_RECOVERY_SCAN_H
@@ -81,7 +81,8 @@ struct recovery_scan {
 
 /* The array's journal device is JOURNAL_DEVICE_OK; `arena` is a growing one. What is read counts as
  * durable only if the caller had the journal flushed before. -EBADMSG: durable log is damaged and
- * `accept_damaged` is not set; `out_why` (JOURNAL_WHY_BYTES) names the loss and the way out. -ENOMEM. */
+ * `accept_damaged` is not set; `out_why` (JOURNAL_WHY_BYTES) names the loss and the way out.
+ * -ENOMEM. */
 R5_MUST_CHECK int recovery_scan_run(struct recovery_scan *scan,
                                     struct array *array,
                                     struct io_queue *queue,

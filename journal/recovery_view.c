@@ -71,11 +71,11 @@ static int read_pages(struct view_read *read)
 
 static int add_page(struct view_read *read, const struct recovered_page *page, uint8_t *buffer)
 {
-    read->pages[read->page_count++] = (struct log_page){
-        .position = recovered_page_position(&read->view->scan, page),
-        .checksum = page->checksum,
-        .buffer = buffer,
-    };
+    struct log_page *waiting = &read->pages[read->page_count++];
+
+    waiting->position = recovered_page_position(&read->view->scan, page);
+    waiting->checksum = page->checksum;
+    waiting->buffer = buffer;
     return read->page_count == VIEW_BATCH_PAGES ? read_pages(read) : 0;
 }
 

@@ -28,8 +28,8 @@ R5_MUST_CHECK int recovery_view_init(struct recovery_view *view,
                                      char *out_why);
 void recovery_view_fini(struct recovery_view *view);
 
-/* As array_read, with the log over the members. Every page taken from the log is verified. Waits for
- * I/O; any thread with its own queue. */
+/* As array_read, with the log over the members. Every page taken from the log is verified. Waits
+ * for I/O; any thread with its own queue. */
 R5_MUST_CHECK int recovery_view_read_blocks(const struct recovery_view *view,
                                             struct io_queue *queue,
                                             struct fs_block first,

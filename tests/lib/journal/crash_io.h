@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * An I/O backend whose power can be cut. Requests are carried out one at a time, in an order drawn at
- * random among those submitted; writes since the last flush of their file are remembered. After the
- * cut nothing reaches the files any more, and crash_io_settle() decides for each write that no flush
- * covered whether it happened, did not, or stopped at a sector.
+ * An I/O backend whose power can be cut. Requests are carried out one at a time, in an order drawn
+ * at random among those submitted; writes since the last flush of their file are remembered. After
+ * the cut nothing reaches the files any more, and crash_io_settle() decides for each write that no
+ * flush covered whether it happened, did not, or stopped at a sector.
  */
 #ifndef R5FS_TESTS_CRASH_IO_H
 #define R5FS_TESTS_CRASH_IO_H
@@ -15,7 +15,8 @@
 
 /* Makes all queues opened from now on ours. `random`: as kit_below. */
 void crash_io_use(uint32_t (*random)(uint32_t limit));
-/* The power goes when so many writes were carried out; UINT64_MAX: never. Forgets all writes so far. */
+/* The power goes when so many writes were carried out; UINT64_MAX: never. Forgets all writes so
+ * far. */
 void crash_io_cut_after(uint64_t writes);
 /* Writes carried out since crash_io_cut_after. */
 uint64_t crash_io_writes(void);

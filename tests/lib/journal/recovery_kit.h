@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Arrays over real files for the tests of recovery, and a writer of logs that is none of the
- * project's: it lays out units byte by byte through the codec alone. Pages repeat one 64-bit number,
- * so that the XOR of pages is the XOR of numbers.
+ * project's: it lays out units byte by byte through the codec alone. Pages repeat one 64-bit
+ * number, so that the XOR of pages is the XOR of numbers.
  */
 #ifndef R5FS_TESTS_RECOVERY_KIT_H
 #define R5FS_TESTS_RECOVERY_KIT_H
@@ -64,7 +64,8 @@ void kit_create(struct recovery_kit *kit, const struct kit_shape *shape);
 void kit_unpack(struct recovery_kit *kit, const char *name, uint32_t members, bool journal);
 void kit_remove(struct recovery_kit *kit);
 
-/* `missing`: a slot whose file is left out, or KIT_NO_SLOT. Writable arrays have writing started. */
+/* `missing`: a slot whose file is left out, or KIT_NO_SLOT. Writable arrays have writing
+ * started. */
 void kit_assemble(struct recovery_kit *kit, bool read_only, uint32_t missing);
 void kit_close(struct recovery_kit *kit);
 

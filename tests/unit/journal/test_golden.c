@@ -72,7 +72,7 @@ static void read_manifest(struct golden *golden)
     golden->sha256 = strndup(manifest_value(text, "volume_sha256") + 1, 64);
 }
 
-/* ---- reading ----------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------------ */
 
 static int read_view(
     struct recovery_kit *of, void *view, struct fs_block first, uint32_t count, uint8_t *buffer)
@@ -199,7 +199,7 @@ START_TEST(the_closed_part_of_replay_can_be_repeated)
 }
 END_TEST
 
-/* ---- the whole journal ------------------------------------------------------------------------- */
+/* ---- the whole journal -------------------------------------------------------------------- */
 
 static int read_journal(
     struct recovery_kit *of, void *journal, struct fs_block first, uint32_t count, uint8_t *buffer)
@@ -221,8 +221,8 @@ static struct journal *open_journal(uint32_t images)
     return journal;
 }
 
-/* Opened, perhaps killed, opened again, closed; each time the volume is the manifest's. `images`: how
- * many blocks the cache holds, 0 for enough (sequence 25: fewer than there are open rows). */
+/* Opened, perhaps killed, opened again, closed; each time the volume is the manifest's. `images`:
+ * how many blocks the cache holds, 0 for enough (sequence 25: fewer than there are open rows). */
 static void expect_journal(const struct golden *golden, uint32_t missing, uint32_t images)
 {
     char hex[65];
@@ -277,7 +277,7 @@ START_TEST(the_journal_opens_on_a_kernels_log_and_empties_it)
 }
 END_TEST
 
-/* ---- damage ------------------------------------------------------------------------------------ */
+/* ---- damage ------------------------------------------------------------------------------- */
 
 /* Flips one byte of the page or meta block `block` of the ring. */
 static void flip(uint64_t block)
@@ -366,7 +366,8 @@ static void collect_unit(void *context, const char *line)
     }
 }
 
-/* The last 64 of a foreign log may have been in flight; the first is the head; all others are loss. */
+/* The last 64 of a foreign log may have been in flight; the first is the head; all others are
+ * loss. */
 START_TEST(each_meta_block_flipped_in_turn_is_judged_by_what_follows)
 {
     struct metas metas = {.blocks = calloc(4096, sizeof(uint64_t))};

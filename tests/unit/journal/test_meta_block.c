@@ -258,8 +258,8 @@ END_TEST
 
 START_TEST(random_blocks_are_walked_within_their_bounds)
 {
-    /* On a page of its own before one that must not be touched: a read beyond it would be seen by the
-     * address sanitizer, and the walk must end in any case. */
+    /* On a page of its own before one that must not be touched: a read beyond it would be seen by
+     * the address sanitizer, and the walk must end in any case. */
     uint8_t *block = malloc(BLOCK_BYTES);
 
     ck_assert_ptr_nonnull(block);

@@ -372,7 +372,7 @@ START_TEST(a_unit_that_would_fill_the_ring_is_not_taken)
 }
 END_TEST
 
-/* ---- the head ---------------------------------------------------------------------------------- */
+/* ---- the head ----------------------------------------------------------------------------- */
 
 START_TEST(a_rotten_head_is_refused_and_can_be_given_up)
 {
@@ -406,7 +406,7 @@ END_TEST
 
 static bool fail_reads_of_block(const struct io_request *request, int *out_result)
 {
-    uint64_t bad = kit.data_offset[kit_journal(&kit)] + 3 * BLOCK_BYTES;
+    uint64_t bad = kit.data_offset[kit_journal(&kit)] + UINT64_C(3) * BLOCK_BYTES;
     bool journal = strcmp(request->file->path, kit.paths[kit_journal(&kit)]) == 0;
 
     *out_result = -EIO;
@@ -426,7 +426,7 @@ START_TEST(a_sector_that_cannot_be_read_is_judged_like_rot)
 }
 END_TEST
 
-/* ---- hostile logs ------------------------------------------------------------------------------ */
+/* ---- hostile logs ------------------------------------------------------------------------- */
 
 /* A unit with right checksums whose one payload says something impossible. */
 static void hostile_unit(uint32_t offset, uint64_t value, size_t bytes)

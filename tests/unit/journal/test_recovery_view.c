@@ -14,8 +14,9 @@ static struct recovery_kit kit;
 static struct recovery_view view;
 static uint8_t *buffer;
 
-/* Chunks of 16 blocks on 4 members: blocks 0, 16, 32 of the volume share row 0, and so on. Rows 0 to 5
- * hold 1, 2, 4 times 100 plus the row; row 1 is closed over its first block, row 2 open, row 3 both. */
+/* Chunks of 16 blocks on 4 members: blocks 0, 16, 32 of the volume share row 0, and so on. Rows 0
+ * to 5 hold 1, 2, 4 times 100 plus the row; row 1 is closed over its first block, row 2 open, row 3
+ * both. */
 static void make_array(void)
 {
     crash_io_use(kit_below);
