@@ -51,7 +51,7 @@ real_input() { # MEMBERS CHUNK SIZE SOURCES...
     rm -f "$work/all.tar"
     claim "unmount again ($label)" unmount_array
     claim "an unmounted array has an empty log ($label)" bash -c \
-        "'$R5FS' dump journal ${members[*]} $journal | grep -c 'payload' | grep -qx 0"
+        "'$R5FS' dump journal ${members[*]} $journal | grep -cE '^ +(data|parity) ' | grep -qx 0"
 }
 
 if [ -n "${R5FS_FULL:-}" ]; then
