@@ -331,6 +331,7 @@ static bool parse_switch(struct mount_options *options, const char *word)
         {"degraded", &options->degraded, true},
         {"norecovery", &options->norecovery, true},
         {"noload", &options->norecovery, true},
+        {"accept_damaged_log", &options->accept_damaged_log, true},
         {"allow_other", &options->allow_other, true},
     };
 

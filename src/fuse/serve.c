@@ -306,6 +306,7 @@ static int open_journal(struct serve *serve)
         .write_through = options->journal_mode == MOUNT_JOURNAL_WRITE_THROUGH,
         .read_only = serve->read_only,
         .no_replay = options->norecovery,
+        .accept_damaged_log = options->accept_damaged_log,
     };
     int err = journal_open(&serve->journal, serve->array, &how, serve->thread.queue, serve->why);
     if (err == 0) {

@@ -35,7 +35,8 @@ enum mount_journal_mode {
 struct mount_options {
     bool read_only;
     bool degraded;
-    bool norecovery; /* with read_only: the members as they are, the log is not looked at */
+    bool norecovery;         /* with read_only: the members as they are, the log is not looked at */
+    bool accept_damaged_log; /* go on with what is before the damage in acknowledged log */
     bool allow_other;
     bool dirsync; /* sync or dirsync: a name operation is durable when it returns */
     uint64_t memory_bytes;
