@@ -75,6 +75,7 @@ bool btree_node_hangs_right(const struct btree_path *path, uint32_t level, const
 static int path_step_down(struct btree_path *path, uint32_t level)
 {
     struct fs *fs = path->reader->fs;
+    R5_CHECK(path->level[level + 1].buffer != NULL);
     const uint8_t *parent = path->level[level + 1].buffer->data;
     struct fs_block block = btree_child(parent, path->level[level + 1].slot);
     struct buffer *buffer = NULL;

@@ -42,12 +42,12 @@ static uint32_t entry_bytes(const uint8_t *node)
 /* The entry of a slot; both kinds begin with the key. */
 static uint8_t *entry_at(uint8_t *node, uint32_t slot)
 {
-    return node + HEADER_BYTES + slot * entry_bytes(node);
+    return node + HEADER_BYTES + (size_t)slot * entry_bytes(node);
 }
 
 static const uint8_t *entry_at_const(const uint8_t *node, uint32_t slot)
 {
-    return node + HEADER_BYTES + slot * entry_bytes(node);
+    return node + HEADER_BYTES + (size_t)slot * entry_bytes(node);
 }
 
 static struct fs_key key_from_disk(const uint8_t *raw)
@@ -65,7 +65,7 @@ static struct fs_key_disk key_to_disk(const struct fs_key *key)
 static struct fs_item_disk item_at(const uint8_t *leaf, uint32_t slot)
 {
     struct fs_item_disk item;
-    memcpy(&item, leaf + HEADER_BYTES + slot * ITEM_BYTES, sizeof(item));
+    memcpy(&item, leaf + HEADER_BYTES + (size_t)slot * ITEM_BYTES, sizeof(item));
     return item;
 }
 

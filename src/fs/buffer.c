@@ -52,7 +52,7 @@ static struct buffer *buffer_from_link(struct list_node *node)
 size_t buffer_pool_need(uint32_t count)
 {
     size_t each = sizeof(struct buffer) + BLOCK_BYTES;
-    return (size_t)count * each + index_need(count) + 2 * BLOCK_BYTES;
+    return (size_t)count * each + index_need(count) + (size_t)2 * BLOCK_BYTES;
 }
 
 void buffer_pool_init(struct buffer_pool *pool,

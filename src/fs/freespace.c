@@ -23,7 +23,7 @@
 
 size_t freespace_memory_need(void)
 {
-    return FREESPACE_SHADOWS * sizeof(struct freespace_shadow) + 3 * BLOCK_BYTES;
+    return FREESPACE_SHADOWS * sizeof(struct freespace_shadow) + (size_t)3 * BLOCK_BYTES;
 }
 
 void freespace_init(struct fs *fs, struct arena *arena)
@@ -331,7 +331,8 @@ static uint32_t run_around(const uint8_t *bits, uint32_t first, uint32_t count, 
 {
     uint32_t begin = first;
     while (begin > 0 && !bitmap_get(bits, begin - 1)) {
-        begin--;
+        bool byte_is_clear = begin % 8 == 0 && bits[begin / 8 - 1] == 0;
+        begin -= byte_is_clear ? 8 : 1;
     }
     return bitmap_next_set(bits, first + count, end) - begin;
 }

@@ -30,7 +30,8 @@ struct fs;
 struct fs_thread;
 struct fs_txn;
 
-#define FREESPACE_SHADOWS (3u * JOURNAL_TXN_BLOCKS_MAX)
+#define FREESPACE_SHADOWS 609u
+_Static_assert(FREESPACE_SHADOWS == 3u * JOURNAL_TXN_BLOCKS_MAX, "see above");
 
 struct freespace_shadow {
     struct list_node link;

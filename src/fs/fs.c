@@ -22,7 +22,7 @@
 #define FS_BUFFERS_MIN \
     (JOURNAL_TXN_BLOCKS_MAX + TXN_PINS_MAX + FS_THREADS_PLANNED * FS_READER_HELD_MAX)
 
-int fs_damage(struct fs *fs, uint64_t ino, struct fs_block block, const char *what)
+void fs_note_damage(struct fs *fs, uint64_t ino, struct fs_block block, const char *what)
 {
     atomic_store(&fs->damaged, true);
     msg_warn("fs",
@@ -30,7 +30,6 @@ int fs_damage(struct fs *fs, uint64_t ino, struct fs_block block, const char *wh
              (unsigned long long)block.nr,
              (unsigned long long)ino,
              what);
-    return -EUCLEAN;
 }
 
 static bool how_writes(enum fs_open_how how)
@@ -150,10 +149,11 @@ static int open_super_buffer(struct fs *fs)
     return buffer_make(&fs->buffers, fs_block(0), BUFFER_SUPER, fs->super.txn, &fs->super_buffer);
 }
 
-static int root_inode_check(struct fs *fs, struct fs_thread *thread)
+/* Whether there is a root directory: what a mount must be able to read. */
+static int root_inode_check(struct fs *fs, struct fs_thread *thread, char *out_why)
 {
     struct fs_reader reader;
-    struct fs_inode inode;
+    struct fs_inode inode = {.ino = FS_ROOT_INO};
     int error = 0;
     fs_reader_init(&reader, fs, thread);
     do {
@@ -163,32 +163,38 @@ static int root_inode_check(struct fs *fs, struct fs_thread *thread)
     if (error == -ENOENT || (error == 0 && !S_ISDIR(inode.mode))) {
         error = fs_damage(fs, FS_ROOT_INO, fs->super.tree_root, "no root directory");
     }
+    if (error != 0) {
+        (void)snprintf(out_why,
+                       FS_WHY_BYTES,
+                       "the root directory cannot be read: %s (tree root in block %llu; hint: "
+                       "r5fs check)",
+                       strerror(-error),
+                       (unsigned long long)fs->super.tree_root.nr); /* cut short at worst */
+    }
     return error;
 }
 
 int fs_open(struct fs **out_fs,
-            struct journal *journal,
-            struct array *array,
-            const struct fs_options *options,
-            enum fs_open_how how,
+            const struct fs_opening *opening,
             struct fs_thread *thread,
             char *out_why)
 {
-    struct fs *fs = arena_try_take(options->arena, sizeof(*fs), _Alignof(struct fs));
+    struct arena *arena = opening->options->arena;
+    struct fs *fs = arena_try_take(arena, sizeof(*fs), _Alignof(struct fs));
     if (fs == NULL) {
         (void)snprintf(out_why, FS_WHY_BYTES, "no memory"); /* cut short at worst */
         return -ENOMEM;
     }
-    fs->journal = journal;
-    fs->geometry = array_geometry(array);
-    fs->limits = journal_limits(journal);
-    fs->read_only = !how_writes(how);
+    fs->journal = opening->journal;
+    fs->geometry = array_geometry(opening->array);
+    fs->limits = journal_limits(fs->journal);
+    fs->read_only = !how_writes(opening->how);
     atomic_init(&fs->stopped, false);
     atomic_init(&fs->damaged, false);
     out_why[0] = '\0';
-    int error = open_super(fs, array, how, thread, out_why);
+    int error = open_super(fs, opening->array, opening->how, thread, out_why);
     if (error == 0) {
-        error = open_memory(fs, options, out_why);
+        error = open_memory(fs, opening->options, out_why);
     }
     if (error != 0) {
         return error;
@@ -196,16 +202,8 @@ int fs_open(struct fs **out_fs,
     txn_running_init(fs);
     fs->space.cursor = fs_group_start(&fs->super, fs->super.meta_group);
     error = open_super_buffer(fs);
-    if (error == 0 && !how_checks(how)) {
-        error = root_inode_check(fs, thread);
-        if (error != 0) {
-            (void)snprintf(out_why,
-                           FS_WHY_BYTES,
-                           "the root directory cannot be read: %s (tree root in block %llu; hint: "
-                           "r5fs check)",
-                           strerror(-error),
-                           (unsigned long long)fs->super.tree_root.nr); /* cut short at worst */
-        }
+    if (error == 0 && !how_checks(opening->how)) {
+        error = root_inode_check(fs, thread, out_why);
     }
     if (!fs->read_only) {
         txn_register(fs);
@@ -268,9 +266,14 @@ int fs_mount(struct fs **out_fs,
              struct fs_thread *thread,
              char *out_why)
 {
-    enum fs_open_how how = options->read_only ? FS_OPEN_READ : FS_OPEN_WRITE;
+    const struct fs_opening opening = {
+        .journal = journal,
+        .array = array,
+        .options = options,
+        .how = options->read_only ? FS_OPEN_READ : FS_OPEN_WRITE,
+    };
     struct fs *fs = NULL;
-    int error = fs_open(&fs, journal, array, options, how, thread, out_why);
+    int error = fs_open(&fs, &opening, thread, out_why);
     if (error != 0) {
         return error;
     }
@@ -299,6 +302,12 @@ int fs_unmount(struct fs *fs, struct fs_thread *thread)
         error = fs->stopped ? -EIO : orphan_finish_all(fs, thread);
         int mark_error = fs->stopped ? -EIO : super_mark(fs, thread, false);
         error = error == 0 ? mark_error : error;
+        if (error != 0) {
+            /* So that no commit is under way when the client goes; a stopped one seals nothing (X3). */
+            int drain_error =
+                journal_commit(fs->journal, thread->queue, journal_running_txn(fs->journal));
+            error = error == 0 ? drain_error : error;
+        }
     }
     fs_close(fs);
     return error;

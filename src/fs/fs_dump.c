@@ -264,7 +264,7 @@ static int dump_items(struct fs *fs,
                       uint8_t last,
                       const struct fs_print *out)
 {
-    struct item item;
+    struct item item = {.bytes = 0};
     uint64_t ino = key.ino;
     int error = item_from(fs, thread, &key, &item);
     while (error == 0 && item.key.ino == ino && item.key.type <= last) {
@@ -280,7 +280,7 @@ static int dump_items(struct fs *fs,
 
 int fs_dump_inode(struct fs *fs, struct fs_thread *thread, uint64_t ino, const struct fs_print *out)
 {
-    struct item item;
+    struct item item = {.bytes = 0};
     const struct fs_key key = fs_key(ino, FS_ITEM_INODE, 0);
     int error = item_from(fs, thread, &key, &item);
     if (error == 0 && fs_key_compare(&item.key, &key) != 0) {
@@ -291,7 +291,7 @@ int fs_dump_inode(struct fs *fs, struct fs_thread *thread, uint64_t ino, const s
 
 int fs_dump_dir(struct fs *fs, struct fs_thread *thread, uint64_t ino, const struct fs_print *out)
 {
-    struct item item;
+    struct item item = {.bytes = 0};
     struct fs_inode inode;
     const struct fs_key key = fs_key(ino, FS_ITEM_INODE, 0);
     int error = item_from(fs, thread, &key, &item);

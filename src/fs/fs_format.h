@@ -75,13 +75,14 @@ _Static_assert(offsetof(struct fs_super_disk, made_seconds) == 216, "pinned by t
 
 /* ---- groups ------------------------------------------------------------------------------------ */
 
-#define FS_BITMAP_BITS ((BLOCK_BYTES - 32u) * 8u) /* 32512: most blocks of a group */
+#define FS_BITMAP_BITS 32512u /* most blocks of a group */
 
 struct fs_bitmap_disk {
     struct fs_block_header header;
     uint8_t bits[BLOCK_BYTES - 32]; /* bit i: block i of the group is in use; beyond its end: set */
 };
 _Static_assert(sizeof(struct fs_bitmap_disk) == BLOCK_BYTES, "pinned by the format");
+_Static_assert(sizeof(((struct fs_bitmap_disk *)0)->bits) * 8 == FS_BITMAP_BITS, "all of its bits");
 
 struct fs_group_disk {
     le32 free_blocks;

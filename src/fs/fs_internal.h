@@ -9,6 +9,7 @@
 #ifndef R5FS_FS_FS_INTERNAL_H
 #define R5FS_FS_FS_INTERNAL_H
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -53,18 +54,28 @@ enum fs_open_how {
     FS_OPEN_CHECK_WRITE, /* fsck -y: transactions work, nothing is finished or marked */
 };
 
+struct fs_opening {
+    struct journal *journal;
+    struct array *array;
+    const struct fs_options *options;
+    enum fs_open_how how;
+};
+
 R5_MUST_CHECK int fs_open(struct fs **out_fs,
-                          struct journal *journal,
-                          struct array *array,
-                          const struct fs_options *options,
-                          enum fs_open_how how,
+                          const struct fs_opening *opening,
                           struct fs_thread *thread,
                           char *out_why);
 /* Writes nothing. The journal gets an idle client. Also what a test does to crash. */
 void fs_close(struct fs *fs);
 
-/* Says it once at `block` and remembers it for fs_info.damaged. Returns -EUCLEAN. */
-int fs_damage(struct fs *fs, uint64_t ino, struct fs_block block, const char *what);
+void fs_note_damage(struct fs *fs, uint64_t ino, struct fs_block block, const char *what);
+
+/* Says what is wrong at `block` and remembers it for fs_info.damaged. Returns -EUCLEAN. */
+static inline int fs_damage(struct fs *fs, uint64_t ino, struct fs_block block, const char *what)
+{
+    fs_note_damage(fs, ino, block, what);
+    return -EUCLEAN;
+}
 
 /* orphan.c (operations): called by fs_mount when writing is allowed. */
 R5_MUST_CHECK int orphan_finish_all(struct fs *fs, struct fs_thread *thread);

@@ -21,6 +21,7 @@
 #define GROUP_BLOCKS_MIN   16u /* a shorter last group is not used */
 #define RESERVE_BLOCKS_MAX 4096u
 #define RESERVE_BLOCKS_MIN 24u
+#define HUGE_CHUNK_UNIT    16384u
 #define INO_MAX            ((UINT64_C(1) << 62) - 1)
 
 void fs_header_fill(struct fs_block_header *header,
@@ -163,7 +164,8 @@ int fs_super_plan(struct fs_super *super, const struct geometry *geometry)
     uint64_t stripe = geometry_stripe_blocks(geometry);
     uint64_t unit = stripe <= FS_BITMAP_BITS ? stripe : geometry->chunk_blocks;
     if (unit > FS_BITMAP_BITS) {
-        unit = 16384; /* a chunk is a power of two: groups at least do not straddle chunks oddly */
+        unit =
+            HUGE_CHUNK_UNIT; /* a chunk is a power of two: groups at least do not straddle chunks oddly */
     }
     if (geometry->volume_blocks < FS_VOLUME_BLOCKS_MIN) {
         return -ENOSPC;

@@ -464,8 +464,8 @@ int fsck_repair_items(struct fsck *ck, uint64_t *out_done)
     struct fs *fs = NULL;
     arena_init_growing(&arena);
     const struct fs_options options = {.arena = &arena, .buffer_bytes = REPAIR_BUFFER_BYTES};
-    int error =
-        fs_open(&fs, ck->journal, ck->array, &options, FS_OPEN_CHECK_WRITE, ck->thread, why);
+    const struct fs_opening opening = {ck->journal, ck->array, &options, FS_OPEN_CHECK_WRITE};
+    int error = fs_open(&fs, &opening, ck->thread, why);
     if (error != 0) {
         fsck_note(ck, "%s", why);
         arena_fini(&arena);
