@@ -24,15 +24,16 @@ struct golden {
 };
 
 static struct golden goldens[] = {
-    {.name = "f1", .members = 3, .missing = KIT_NO_SLOT},
     {.name = "f2", .members = 4, .journal = true, .missing = KIT_NO_SLOT},
     {.name = "f3", .members = 4, .journal = true, .missing = KIT_NO_SLOT},
-    {.name = "f5", .members = 5, .missing = 2},
     {.name = "f7", .members = 4, .journal = true, .missing = 2},
     {.name = "f12", .members = 4, .journal = true, .missing = KIT_NO_SLOT},
+    {.name = "f1", .members = 3, .missing = KIT_NO_SLOT},
+    {.name = "f5", .members = 5, .missing = 2},
 };
 
-#define GOLDENS ((int)(sizeof(goldens) / sizeof(goldens[0])))
+#define GOLDENS      ((int)(sizeof(goldens) / sizeof(goldens[0])))
+#define WITH_JOURNAL 4 /* the first ones */
 
 static struct recovery_kit kit;
 
@@ -182,9 +183,6 @@ START_TEST(the_closed_part_of_replay_can_be_repeated)
     struct golden *golden = &goldens[_i];
     struct kit_images once;
 
-    if (!golden->journal) {
-        return;
-    }
     read_manifest(golden);
     kit_unpack(&kit, golden->name, golden->members, golden->journal);
     kit_assemble(&kit, false, KIT_NO_SLOT);
@@ -259,9 +257,6 @@ START_TEST(the_journal_opens_on_a_kernels_log_and_empties_it)
     struct golden *golden = &goldens[_i];
     struct kit_images before;
 
-    if (!golden->journal) {
-        return;
-    }
     read_manifest(golden);
     kit_unpack(&kit, golden->name, golden->members, golden->journal);
     kit_save(&kit, &before);
@@ -429,8 +424,8 @@ int main(void)
     tcase_add_loop_test(volume, the_view_needs_no_particular_member, 0, GOLDENS);
     tcase_add_loop_test(
         volume, replay_brings_the_volume_to_the_members_and_parity_with_it, 0, GOLDENS);
-    tcase_add_loop_test(volume, the_closed_part_of_replay_can_be_repeated, 0, GOLDENS);
-    tcase_add_loop_test(volume, the_journal_opens_on_a_kernels_log_and_empties_it, 0, GOLDENS);
+    tcase_add_loop_test(volume, the_closed_part_of_replay_can_be_repeated, 0, WITH_JOURNAL);
+    tcase_add_loop_test(volume, the_journal_opens_on_a_kernels_log_and_empties_it, 0, WITH_JOURNAL);
     tcase_add_test(damage, a_rotten_page_in_the_middle_is_named_and_refused);
     tcase_add_test(damage, a_torn_last_unit_is_the_end_of_the_log);
     tcase_add_test(damage, each_meta_block_flipped_in_turn_is_judged_by_what_follows);
