@@ -299,7 +299,7 @@ void journal_set_client(struct journal *j, const struct journal_client *client)
 void journal_abandon(struct journal *j)
 {
     log_thread_stop(j);
-    if (j->mode == JOURNAL_READ_ONLY) {
+    if (j->options.read_only) {
         recovery_view_close(j);
     } else {
         fini_writing(j);
@@ -307,11 +307,11 @@ void journal_abandon(struct journal *j)
     fini_common(j);
 }
 
-/* After the journal failed: until what is durable is on the members, or will not get there. */
+/* If the journal failed: until what is durable is on the members, or will not get there. */
 static void wait_failed(struct journal *j)
 {
     env_mutex_lock(&j->lock);
-    while (!j->thread.fail_done && !j->reclaim.stuck) {
+    while (j->failing != 0 && !j->thread.fail_done && !j->reclaim.stuck) {
         env_cond_wait(&j->reclaim.written, &j->lock);
     }
     env_mutex_unlock(&j->lock);
@@ -321,10 +321,8 @@ int journal_close(struct journal *j, struct io_queue *queue)
 {
     int error = 0;
 
-    if (j->mode != JOURNAL_READ_ONLY) {
+    if (!j->options.read_only) {
         error = journal_drain(j, queue);
-    }
-    if (j->failing != 0) {
         wait_failed(j);
     }
     if (error != 0) {
@@ -350,7 +348,7 @@ static bool is_drained(const struct journal *j, uint64_t seq)
 
 int journal_drain(struct journal *j, struct io_queue *queue)
 {
-    if (j->mode == JOURNAL_READ_ONLY) {
+    if (j->options.read_only) {
         return -EROFS;
     }
     int error = commit_running(j, queue);
@@ -485,7 +483,7 @@ int journal_read(struct journal *j,
     if (j->view != NULL) {
         return recovery_view_read(j, queue, first, count, buffer);
     }
-    if (j->mode == JOURNAL_READ_ONLY) {
+    if (j->options.read_only) {
         return array_read(j->array, queue, first, count, buffer);
     }
     for (uint32_t at = 0; at < count && error == 0; at += READ_STEP) {

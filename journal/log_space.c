@@ -13,6 +13,7 @@
 
 #include <errno.h>
 
+#include "commit.h"
 #include "log.h"
 #include "logged_stripe.h"
 
@@ -20,6 +21,10 @@
 #define LEAST_BLOCKS                                                                              \
     (LOG_SPACE_PER_BLOCK * (LOG_SPACE_DATA_STEP_MIN + LOG_SPACE_TXN_MIN) + LOG_SPACE_EMPTY_UNIT + \
      LOG_SPACE_FIXED)
+
+/* Above the least: one transaction, one request for data take no more than these parts of the ring. */
+#define TXN_SHARE  8u
+#define DATA_SHARE 32u
 
 /* A journal file of 4 MiB has a ring of 3 MiB. */
 _Static_assert(LEAST_BLOCKS <= 768, "the smallest journal file of 4 MiB is enough");
@@ -38,9 +43,10 @@ void log_space_init(struct journal *j, uint32_t images_max)
     uint64_t ring = j->log.ring.blocks;
 
     R5_CHECK(ring >= LEAST_BLOCKS);
-    uint64_t txn = (ring - LOG_SPACE_FIXED - LOG_SPACE_PER_BLOCK * LOG_SPACE_DATA_STEP_MIN) / 8;
+    uint64_t data_min = LOG_SPACE_DATA_STEP_MIN;
+    uint64_t txn = (ring - LOG_SPACE_FIXED - LOG_SPACE_PER_BLOCK * data_min) / TXN_SHARE;
     txn = max_u64(min_u64(txn, JOURNAL_TXN_BLOCKS_MAX), LOG_SPACE_TXN_MIN);
-    uint64_t data = max_u64(min_u64(ring / 32, LOG_SPACE_DATA_STEP_MAX), LOG_SPACE_DATA_STEP_MIN);
+    uint64_t data = max_u64(min_u64(ring / DATA_SHARE, LOG_SPACE_DATA_STEP_MAX), data_min);
 
     R5_CHECK(LOG_SPACE_PER_BLOCK * (data + txn) + LOG_SPACE_EMPTY_UNIT + LOG_SPACE_FIXED <= ring);
     space->images_max = images_max;
@@ -356,6 +362,14 @@ static void note_dirty(struct journal *j)
     }
 }
 
+/* And nothing any more. */
+static void note_clean(struct journal *j)
+{
+    if (!commit_is_needed(j)) {
+        j->oldest_dirty_ns = 0;
+    }
+}
+
 void journal_txn_join(struct journal *j, struct journal_reservation *r)
 {
     env_mutex_lock(&j->lock);
@@ -375,6 +389,7 @@ void journal_txn_leave(struct journal *j, struct journal_reservation *r)
     j->space.txn_used--;
     j->space.txn_outstanding++;
     r->meta_blocks++;
+    note_clean(j);
     env_mutex_unlock(&j->lock);
 }
 
@@ -410,6 +425,7 @@ void journal_discard(struct journal *j, struct fs_block first, uint64_t count)
             }
         }
     }
+    note_clean(j);
     log_space_serve(j);
     env_mutex_unlock(&j->lock);
 }

@@ -572,6 +572,61 @@ START_TEST(when_the_journal_fails_what_was_synced_reaches_the_members)
 }
 END_TEST
 
+START_TEST(an_array_that_failed_refuses_writes_and_keeps_what_was_synced)
+{
+    struct kit_shape shape = shape_of(4, 900);
+    struct journal_options options = {.images_max = 200, .io_units = 4};
+    struct model m;
+    int error = 0;
+
+    kit_seed("array_fails");
+    uint64_t random = kit_random();
+    model_crash_io_use();
+    model_create(&m, &shape);
+    ck_assert_int_eq(model_open(&m, &options, KIT_NO_SLOT), 0);
+    fail_writes("/m", 20, -EIO); /* all members */
+    for (uint32_t i = 0; i < 2000 && error == 0; i++) {
+        error = model_write_data(&m, model_random(&random, 480), 8);
+    }
+    ck_assert_int_eq(error, -EIO);
+    ck_assert_int_eq(array_state(m.files.array), ARRAY_FAILED);
+    ck_assert_int_eq(model_commit(&m, m.files.queue), 0);
+    ck_assert_int_eq(journal_drain(m.j, m.files.queue), -EIO);
+    model_abandon(&m);
+    model_remove(&m);
+}
+END_TEST
+
+/* One member is lost, another cannot be read: parity cannot be made for rows written in part. */
+START_TEST(rows_that_cannot_be_filled_stay_logged_and_the_others_go_on)
+{
+    struct kit_shape shape = shape_of(4, RING_USUAL);
+    struct model m;
+
+    model_crash_io_use();
+    model_create(&m, &shape);
+    ck_assert_int_eq(model_open(&m, &usual, 0), 0);
+    ck_assert_int_eq(model_write_data(&m, 0, 32), 0);
+    ck_assert_int_eq(model_commit(&m, m.files.queue), 0);
+    fail_writes("m2.img", 0, -EIO);
+    fail_op = IO_READ;
+    uint64_t rows = status_of(&m).unwritten_rows;
+    ck_assert_int_eq(journal_drain(m.j, m.files.queue), -EIO);
+    ck_assert_uint_lt(status_of(&m).unwritten_rows, rows); /* those whose parity is what is lost */
+    ck_assert_uint_gt(status_of(&m).unwritten_rows, 0);
+    journal_verify(m.j);
+    ck_assert_int_eq(model_write_data(&m, 8, 32), 0);
+    ck_assert_int_eq(model_commit(&m, m.files.queue), 0);
+    fail_with = 0;
+    model_expect_newest(&m);
+    model_abandon(&m);
+    ck_assert_int_eq(model_open(&m, &usual, 0), 0);
+    model_expect_recovered(&m, true);
+    model_close(&m);
+    model_remove(&m);
+}
+END_TEST
+
 static TCase *failures(void)
 {
     TCase *tcase = tcase_create("failures");
@@ -579,6 +634,8 @@ static TCase *failures(void)
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, a_member_that_fails_in_a_write_out_costs_nothing, 0, 3);
     tcase_add_test(tcase, a_full_host_stops_new_writes_until_there_is_room);
+    tcase_add_test(tcase, an_array_that_failed_refuses_writes_and_keeps_what_was_synced);
+    tcase_add_test(tcase, rows_that_cannot_be_filled_stay_logged_and_the_others_go_on);
     tcase_add_loop_test(tcase,
                         when_the_journal_fails_what_was_synced_reaches_the_members,
                         0,
