@@ -106,15 +106,16 @@ static bool is_unusable(struct assembly *assembly, struct candidate *candidate)
     return false;
 }
 
+/* A tail that names no block of the ring stays one: where the log begins is not for us to guess. */
 static struct log_block tail_of(const struct md_device *device, uint64_t ring_blocks)
 {
     uint64_t sector = device->super.recovery_offset;
     if (sector % BLOCK_SECTORS != 0 || sector / BLOCK_SECTORS >= ring_blocks) {
         msg_warn("array",
-                 "journal tail damaged path=%s tail_sector=%" PRIu64 ": taken as 0",
+                 "journal tail damaged path=%s tail_sector=%" PRIu64,
                  device->path,
                  sector);
-        return log_block(0);
+        return log_block(UINT64_MAX);
     }
     return log_block(sector / BLOCK_SECTORS);
 }

@@ -325,10 +325,10 @@ static void tail_beyond(struct md_superblock *super)
     super->recovery_offset = super->data_size_sectors;
 }
 
-START_TEST(the_tail_is_read_and_a_damaged_one_is_zero)
+START_TEST(the_tail_is_read_and_a_damaged_one_names_no_block)
 {
     static void (*const edits[])(struct md_superblock *) = {tail_at_5, tail_odd, tail_beyond};
-    static const uint64_t tails[] = {5, 0, 0};
+    static const uint64_t tails[] = {5, UINT64_MAX, UINT64_MAX};
     for (int i = 0; i < 3; i++) {
         array_kit_edit(journal_path(), edits[i]);
         struct array *array = assemble(plain);
@@ -407,7 +407,7 @@ int main(void)
     tcase_add_test(journal, a_journal_recorded_as_failed_is_not_used);
     tcase_add_test(journal, a_damaged_or_truncated_journal_counts_as_missing);
     tcase_add_test(journal, a_journal_too_small_for_any_log_is_not_used);
-    tcase_add_test(journal, the_tail_is_read_and_a_damaged_one_is_zero);
+    tcase_add_test(journal, the_tail_is_read_and_a_damaged_one_names_no_block);
 
     TCase *anything = array_kit_case(suite, "anything", setup, teardown);
     tcase_add_test(anything, no_superblock_however_wrong_does_harm);
