@@ -22,6 +22,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "meta_block.h"
 #include "r5fs/base/msg.h"
@@ -30,7 +31,8 @@
 #include "recovery_cases.h"
 #include "recovery_layers.h"
 
-#define MODULE "journal"
+#define MODULE     "journal"
+#define PATH_SHOWN 88u
 #define HINT                                                                                       \
     "(hint: --accept-damaged-log, -o accept_damaged_log, goes on without it; -o norecovery shows " \
     "the members as they are)"
@@ -39,6 +41,14 @@ struct log_block recovered_page_position(const struct recovery_scan *scan,
                                          const struct recovered_page *page)
 {
     return log_ring_advance(&scan->source.ring, page->meta, (uint64_t)page->index + 1);
+}
+
+/* The end of a path, so that the line has room for the rest. */
+static const char *path_end(const char *path)
+{
+    size_t length = strlen(path);
+
+    return length > PATH_SHOWN ? path + length - PATH_SHOWN : path;
 }
 
 /* RS3 */
@@ -236,7 +246,7 @@ static int refuse_damaged(const struct recovery_scan *scan, bool accept, char *o
                    "journal %s: log damaged at seq %" PRIu64 " (ring block %" PRIu64
                    ", %s%s): %" PRIu64 " later units (seq %" PRIu64 " to %" PRIu64 "), %" PRIu64
                    " blocks in %" PRIu64 " rows, were acknowledged and would be lost " HINT,
-                   path,
+                   path_end(path),
                    scan->stop_seq,
                    scan->stop.nr,
                    scan->stop_label,

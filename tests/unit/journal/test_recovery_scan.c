@@ -404,6 +404,16 @@ START_TEST(a_tail_on_a_page_is_a_damaged_head)
 }
 END_TEST
 
+START_TEST(a_tail_outside_the_ring_is_a_damaged_head)
+{
+    data_unit(6, 1, 0);
+    kit_set_tail(&kit, log_block(kit.ring_blocks));
+    expect_refusal("the tail lies outside the ring");
+    ck_assert_int_eq(scan_again(true), 0);
+    ck_assert(scan.head_damaged);
+}
+END_TEST
+
 static bool fail_reads_of_block(const struct io_request *request, int *out_result)
 {
     uint64_t bad = kit.data_offset[kit_journal(&kit)] + UINT64_C(3) * BLOCK_BYTES;
@@ -559,6 +569,7 @@ int main(void)
     tcase_add_test(head, a_rotten_head_is_refused_and_can_be_given_up);
     tcase_add_test(head, a_rotten_page_of_the_heads_unit_is_a_damaged_head);
     tcase_add_test(head, a_tail_on_a_page_is_a_damaged_head);
+    tcase_add_test(head, a_tail_outside_the_ring_is_a_damaged_head);
     tcase_add_test(head, a_sector_that_cannot_be_read_is_judged_like_rot);
     tcase_add_loop_test(
         harm, impossible_payloads_end_the_log, 0, (int)(sizeof(hostile) / sizeof(hostile[0])));
