@@ -216,7 +216,7 @@ static int refuse_head(struct recovery_scan *scan, bool accept, char *out_why)
         JOURNAL_WHY_BYTES,
         "journal %s: journal head damaged: %s (ring block %" PRIu64
         "%s); writes that were acknowledged and not yet on the members would be lost " HINT,
-        path,
+        path_end(path),
         scan->stop_label,
         scan->tail.nr,
         scan->window != NULL && scan->window->unreadable > 0 ? ", unreadable" : "");
