@@ -10,8 +10,8 @@
  * so that what it holds keeps its names. The root always gets one.
  *
  * Extents take their blocks in the map of used blocks, in key order, after the tree's nodes. What was
- * taken already belongs to two: with a file, the later one gets a copy of its own; with a node, the
- * extent is wrong and dropped.
+ * taken already belongs to two: with a file, the later one gets a copy of its own (without contents: it
+ * is dropped); with a node, the extent is wrong and dropped.
  */
 #include <errno.h>
 #include <string.h>
@@ -98,6 +98,12 @@ static void check_orphans_matched(struct fsck *ck)
 
 /* ---- records ------------------------------------------------------------------------------------ */
 
+bool fsck_is_deleting(const struct fsck *ck)
+{
+    const struct fsck_now *now = ck->now;
+    return now->orphan != NULL && (now->orphan->what & FS_ORPHAN_DELETE) != 0;
+}
+
 static struct fsck_inode *add_inode(struct fsck *ck, uint64_t ino, uint32_t mode)
 {
     struct fsck_inode *inode = fsck_push(ck, &ck->inodes, sizeof(*inode));
@@ -177,7 +183,7 @@ static void take_record(struct fsck *ck, const struct fsck_item *item)
     now->orphan = match_orphan(ck, inode.ino);
     if (now->orphan != NULL) {
         now->presence |= FS_INODE_HAS_ORPHAN;
-        entry->flags |= (now->orphan->what & FS_ORPHAN_DELETE) != 0 ? FSCK_INODE_DELETE : 0;
+        entry->flags |= fsck_is_deleting(ck) ? FSCK_INODE_DELETE : 0;
     }
 }
 
@@ -288,8 +294,13 @@ static void look_at_extent(struct fsck *ck, const struct fsck_item *item)
         return;
     }
     now->file_end = extent_end(&extent);
+    bool own = fsck_use(ck, extent.start, count);
+    if (!own && extent.state == EXTENT_UNWRITTEN) {
+        fsck_drop_item(ck, item, FSCK_EXTENT, "preallocates blocks of another extent");
+        return;
+    }
     now->blocks += extent.count;
-    if (!fsck_use(ck, extent.start, count)) {
+    if (!own) {
         share_extent(ck, item, &extent);
     }
     check_extent_end(ck, item, &extent);
@@ -324,7 +335,10 @@ static void finish_inode(struct fsck *ck)
     if (!now->recorded) {
         return;
     }
-    if (S_ISLNK(now->inode.mode)) {
+    if (fsck_is_deleting(ck)) {
+        /* Its items go step by step, its bits with the record. */
+        now->presence |= now->inode.presence & ~FS_INODE_HAS_ORPHAN;
+    } else if (S_ISLNK(now->inode.mode)) {
         finish_target(ck);
     }
     compare_field(ck, FSCK_FIELD_BLOCKS, "block count", now->inode.blocks, now->blocks);

@@ -169,16 +169,16 @@ void check_repairs(struct journal *journal, struct check_run *out_run)
 {
     static struct check_run again;
     int error = check_run(journal, true, out_run);
-    ck_assert_msg(error == 0, "repair: error %d\n%s", error, out_run->text);
+    ck_assert_msg(error == 0, "repair: error %d\n%.3000s", error, out_run->text);
     error = check_run(journal, false, &again);
     ck_assert_msg(error == 0 && again.result.problems == 0,
-                  "after the repair: error %d, %llu problems\n%s---- it had said\n%s",
+                  "after the repair: error %d, %llu problems\n%.3000s---- it had said\n%.3000s",
                   error,
                   (unsigned long long)again.result.problems,
                   again.text,
                   out_run->text);
     ck_assert_msg(out_run->result.problems == out_run->result.repaired,
-                  "%llu problems, %llu repaired\n%s",
+                  "%llu problems, %llu repaired\n%.3000s",
                   (unsigned long long)out_run->result.problems,
                   (unsigned long long)out_run->result.repaired,
                   out_run->text);
