@@ -3,16 +3,16 @@
  * Recovery from end to end, for the journal that is being opened (docs/LOG_PROTOCOL.md,
  * "Recovery").
  *
- *   flush all -> scan -> look beyond -> closed layers, flush -> leftovers, flush -> tail -> open
- *   rows
+ *   flush log -> scan -> look beyond -> start writing, flush members
+ *                  |         |            -> closed layers, flush -> leftovers, flush -> tail -> open rows
  *                  |         \__ damaged: refused, unless accepted
  *                  \____________ read-only: the view keeps the scan, nothing is written
  *
  * Invariants:
  *   R1  what is read counts as durable, because everything was flushed before (sequence 23).
- *   R2  the log goes on contiguously: at the stop, with the seq after the newest unit; open rows
- *   are
+ *   R2  the log goes on contiguously: at the stop, with the seq after the newest unit; open rows are
  *       again what they were, logged and not yet written out.
+ *   R3  a log that is refused leaves every file as it was, superblocks included.
  *
  * Happy path: after a clean stop the scan finds one empty unit, and nothing is written.
  * Failure modes: see journal_open; whatever step fails, the next open starts from the same log.
@@ -88,7 +88,7 @@ static void note_recovered(struct journal *j, const struct recovery_scan *scan, 
 }
 
 /* R1 */
-static int flush_all(struct journal *j, struct io_queue *queue, char *out_why)
+static int flush_log(struct journal *j, struct io_queue *queue, char *out_why)
 {
     int error = io_flush(queue, j->log.file);
 
@@ -97,6 +97,20 @@ static int flush_all(struct journal *j, struct io_queue *queue, char *out_why)
                        JOURNAL_WHY_BYTES,
                        "journal %s: cannot be flushed: %s",
                        j->log.file->path,
+                       strerror(-error));
+    }
+    return error;
+}
+
+/* R1, R3: the log is good, so that writing may begin. A missing member is recorded first (W11). */
+static int start_members(struct journal *j, struct io_queue *queue, char *out_why)
+{
+    int error = array_is_writing(j->array) ? 0 : array_start_writing(j->array, queue);
+
+    if (error != 0) {
+        (void)snprintf(out_why,
+                       JOURNAL_WHY_BYTES,
+                       "array: the superblocks cannot be written: %s",
                        strerror(-error));
         return error;
     }
@@ -153,7 +167,7 @@ int recovery_run(struct journal *j, struct io_queue *queue, char *out_why)
 {
     struct recovery_scan scan;
     struct arena arena;
-    int error = flush_all(j, queue, out_why);
+    int error = flush_log(j, queue, out_why);
 
     if (error != 0) {
         return error;
@@ -161,6 +175,9 @@ int recovery_run(struct journal *j, struct io_queue *queue, char *out_why)
     arena_init_growing(&arena);
     error =
         recovery_scan_run(&scan, j->array, queue, &arena, j->options.accept_damaged_log, out_why);
+    if (error == 0) {
+        error = start_members(j, queue, out_why);
+    }
     if (error == 0) {
         error = replay(j, &scan, queue, out_why);
     }

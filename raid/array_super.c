@@ -258,6 +258,14 @@ int array_start_writing(struct array *array, struct io_queue *queue)
     return error;
 }
 
+bool array_is_writing(struct array *array)
+{
+    env_mutex_lock(&array->super_lock);
+    bool writing = array->writing;
+    env_mutex_unlock(&array->super_lock);
+    return writing;
+}
+
 int array_stop_writing(struct array *array, struct io_queue *queue)
 {
     R5_CHECK(!array->read_only);

@@ -74,14 +74,6 @@ out_arena:
 
 int cli_array_open_journal(struct cli_array *opened, const struct cli_open *how)
 {
-    if (how->write) {
-        int rc = array_start_writing(opened->array, opened->thread.queue);
-        if (rc != 0) {
-            cli_error("superblocks: cannot be updated: %s", strerror(-rc));
-            return cli_exit_for(rc);
-        }
-        opened->writing = true;
-    }
     struct journal_options options = {
         .arena = &opened->arena,
         .memory_bytes = CLI_JOURNAL_MEMORY_BYTES,
@@ -103,7 +95,7 @@ int cli_array_close(struct cli_array *opened)
     if (opened->journal != NULL) {
         rc = journal_close(opened->journal, opened->thread.queue);
     }
-    if (opened->writing && rc == 0) {
+    if (rc == 0 && array_is_writing(opened->array)) {
         rc = array_stop_writing(opened->array, opened->thread.queue);
     }
     array_close(opened->array);

@@ -15,7 +15,6 @@ struct cli_array {
     struct fs_thread thread;
     struct array *array;
     struct journal *journal; /* NULL until cli_array_open_journal */
-    bool writing;
 };
 
 struct cli_open {

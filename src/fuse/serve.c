@@ -254,20 +254,6 @@ static int start_workers(struct serve *serve)
     return err;
 }
 
-static int start_writing(struct serve *serve)
-{
-    if (serve->read_only) {
-        return 0;
-    }
-    int err = array_start_writing(serve->array, serve->thread.queue);
-    if (err != 0) {
-        say_why(serve, "cannot write the superblocks: %s", strerror(-err));
-        return err;
-    }
-    serve->stage = SERVE_WRITING;
-    return 0;
-}
-
 static uint64_t fs_memory(const struct serve *serve)
 {
     return serve->options->mount.memory_bytes / FS_MEMORY_SHARE;
@@ -383,9 +369,6 @@ static int start_all(struct serve *serve)
         err = start_workers(serve);
     }
     if (err == 0) {
-        err = start_writing(serve);
-    }
-    if (err == 0) {
         err = open_journal(serve);
     }
     if (err == 0) {
@@ -449,7 +432,7 @@ int serve_stop(struct serve *serve)
         err = first_error(
             serve, err, journal_close(serve->journal, serve->thread.queue), "emptying the log");
     }
-    if (serve->stage >= SERVE_WRITING && !serve->read_only) {
+    if (serve->stage >= SERVE_ASSEMBLED && array_is_writing(serve->array)) {
         err = first_error(serve,
                           err,
                           array_stop_writing(serve->array, serve->thread.queue),

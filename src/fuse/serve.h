@@ -15,8 +15,7 @@ enum serve_stage {
     SERVE_MEMORY,    /* arena and this thread's queue */
     SERVE_ASSEMBLED, /* array */
     SERVE_WORKERS,   /* threads wait */
-    SERVE_WRITING,   /* superblocks say so */
-    SERVE_JOURNAL,   /* recovered, log thread runs */
+    SERVE_JOURNAL,   /* recovered, superblocks say that it is written to, log thread runs */
     SERVE_FS,
     SERVE_MOUNTED,
 };

@@ -24,7 +24,7 @@ for ((round = 1; round <= kills; round++)); do
         python3 "$lib_dir/crash_load.py" run "$mnt" "$work/acked.$t" $((seed + round)) $t &
         loads+=($!)
     done
-    sleep "$((RANDOM % 3)).$((RANDOM % 10))"
+    sleep "$((RANDOM % 3)).$((RANDOM % 7 + 3))"
     kill -9 "$pid"
     for load in "${loads[@]}"; do
         wait "$load" # not in claim's subshell, whose child it is not

@@ -22,15 +22,15 @@
 #include "r5fs/raid/array.h"
 
 #define JOURNAL_TXN_BLOCKS_MAX 203u
-#define JOURNAL_WHY_BYTES 512
+#define JOURNAL_WHY_BYTES      512
 
 struct journal;
 
 enum journal_mode { /* see journal_mode.c for the moves */
-    JOURNAL_WRITE_BACK,
-    JOURNAL_WRITE_THROUGH, /* a commit is answered when its rows are on the members */
-    JOURNAL_READ_ONLY,     /* opened read-only, or without a journal device */
-    JOURNAL_FAILED,        /* the journal failed at run time: logged rows were written out, no new writes */
+                    JOURNAL_WRITE_BACK,
+                    JOURNAL_WRITE_THROUGH, /* a commit is answered when its rows are on the members */
+                    JOURNAL_READ_ONLY,     /* opened read-only, or without a journal device */
+                    JOURNAL_FAILED, /* the journal failed at run time: logged rows were written out, no new writes */
 };
 
 /* What the floor above registers. All run on the committing thread (a caller of journal_commit or the
@@ -42,7 +42,9 @@ struct journal_client {
     /* The closing transaction's metadata blocks, each once; at most JOURNAL_TXN_BLOCKS_MAX. `seal`
      * is called first, once, so that checksums can be made. */
     uint32_t (*seal)(void *context);
-    void (*block)(void *context, uint32_t index, struct fs_block *out_address,
+    void (*block)(void *context,
+                  uint32_t index,
+                  struct fs_block *out_address,
                   const uint8_t **out_data);
     /* The blocks were copied: the transaction `txn` is closed, the next one (txn + 1) is running. */
     void (*closed)(void *context, uint64_t txn);
@@ -59,18 +61,18 @@ struct journal_options {
     uint32_t images_max;         /* 0: as memory allows; tests make it small */
     uint32_t commit_interval_ms; /* default 5000 */
     bool write_through;
-    bool read_only;              /* nothing is written; the log is laid over the members in memory */
-    bool no_replay;              /* with read_only: the members as they are */
-    bool accept_damaged_log;     /* go on although acknowledged log was damaged */
+    bool read_only;          /* nothing is written; the log is laid over the members in memory */
+    bool no_replay;          /* with read_only: the members as they are */
+    bool accept_damaged_log; /* go on although acknowledged log was damaged */
 };
 
 /* What recovery found and did; for status and messages. */
 struct journal_recovered {
-    uint64_t units;        /* valid units from the tail on */
-    uint64_t closed_rows;  /* rows whose closed layer was written to the members (or would be) */
-    uint64_t open_rows;    /* rows that continue as logged and not yet written out */
-    uint64_t leftovers;    /* blocks beyond the stop that were overwritten */
-    uint64_t at_s;         /* realtime, 0 = nothing to recover */
+    uint64_t units;       /* valid units from the tail on */
+    uint64_t closed_rows; /* rows whose closed layer was written to the members (or would be) */
+    uint64_t open_rows;   /* rows that continue as logged and not yet written out */
+    uint64_t leftovers;   /* blocks beyond the stop that were overwritten */
+    uint64_t at_s;        /* realtime, 0 = nothing to recover */
 };
 
 struct journal_limits {
@@ -81,14 +83,14 @@ struct journal_limits {
 struct journal_status {
     enum journal_mode mode;
     uint64_t ring_blocks;
-    uint64_t used_blocks;         /* from the durable tail to the head */
-    uint64_t dirty_blocks;        /* written, in no durable unit */
-    uint64_t unwritten_rows;      /* logged, not on the members */
-    uint64_t oldest_dirty_ns;     /* age of the oldest volatile write, 0 = none */
-    uint64_t seq;                 /* of the newest durable unit */
+    uint64_t used_blocks;     /* from the durable tail to the head */
+    uint64_t dirty_blocks;    /* written, in no durable unit */
+    uint64_t unwritten_rows;  /* logged, not on the members */
+    uint64_t oldest_dirty_ns; /* age of the oldest volatile write, 0 = none */
+    uint64_t seq;             /* of the newest durable unit */
     uint64_t commits;
-    uint64_t log_bytes;           /* written to the log since open */
-    uint64_t parked;              /* requests on the no-space list now */
+    uint64_t log_bytes; /* written to the log since open */
+    uint64_t parked;    /* requests on the no-space list now */
     struct journal_recovered recovered;
 };
 
@@ -97,11 +99,14 @@ R5_MUST_CHECK int journal_format(struct array *array, struct io_queue *queue);
 /* Least ring, in blocks, that the reserves allow for this array (docs/LOG_PROTOCOL.md, "Reserves"). */
 uint64_t journal_least_blocks(const struct geometry *geometry);
 
-/* Runs recovery and starts the log thread (none when read_only). The array is assembled, and writing
- * was started on it unless read_only. -EBADMSG: acknowledged log is damaged, `out_why` names the loss
+/* Runs recovery and starts the log thread (none when read_only). The array is assembled; writing to it
+ * is started here (unless read_only, or it was already) once the log was found good, and stopped by the
+ * caller after journal_close (array_is_writing). -EBADMSG: acknowledged log is damaged, `out_why` names the loss
  * and the way out; -ENOSPC: the ring or the memory is too small, with the size needed. */
-R5_MUST_CHECK int journal_open(struct journal **out_journal, struct array *array,
-                               const struct journal_options *options, struct io_queue *queue,
+R5_MUST_CHECK int journal_open(struct journal **out_journal,
+                               struct array *array,
+                               const struct journal_options *options,
+                               struct io_queue *queue,
                                char *out_why);
 /* Before the first write. */
 void journal_set_client(struct journal *journal, const struct journal_client *client);
@@ -112,20 +117,23 @@ void journal_abandon(struct journal *journal);
 
 struct journal_limits journal_limits(const struct journal *journal);
 void journal_get_status(struct journal *journal, struct journal_status *out_status);
-R5_MUST_CHECK int journal_set_mode(struct journal *journal, struct io_queue *queue,
-                                   enum journal_mode mode);
+R5_MUST_CHECK int
+journal_set_mode(struct journal *journal, struct io_queue *queue, enum journal_mode mode);
 
 /* Newest images: memory over log over members. `buffer` block-aligned. Any thread. */
-R5_MUST_CHECK int journal_read(struct journal *journal, struct io_queue *queue,
-                               struct fs_block first, uint32_t count, uint8_t *buffer);
+R5_MUST_CHECK int journal_read(struct journal *journal,
+                               struct io_queue *queue,
+                               struct fs_block first,
+                               uint32_t count,
+                               uint8_t *buffer);
 
 /* ---- reservations --------------------------------------------------------------------------- */
 
 /* Embedded by the caller; zeroed before the first use. Everything an operation will need: memory for
  * the images, log space for data, parity and meta blocks, room in the running transaction. */
 struct journal_reservation {
-    uint32_t data_blocks; /* still unused [caller] */
-    uint32_t meta_blocks; /* still unused [caller] */
+    uint32_t data_blocks;    /* still unused [caller] */
+    uint32_t meta_blocks;    /* still unused [caller] */
     struct list_node waiter; /* the no-space list's [journal] */
     bool granted;
     bool interrupted;
@@ -137,8 +145,10 @@ struct journal_reservation {
 
 /* All or none, first in first out. Waits until granted; the caller holds no lock and no other
  * reservation. -EINTR after journal_interrupt; -EROFS read-only or failed; -EINVAL above the limits. */
-R5_MUST_CHECK int journal_reserve(struct journal *journal, struct journal_reservation *reservation,
-                                  uint32_t data_blocks, uint32_t meta_blocks);
+R5_MUST_CHECK int journal_reserve(struct journal *journal,
+                                  struct journal_reservation *reservation,
+                                  uint32_t data_blocks,
+                                  uint32_t meta_blocks);
 /* Makes a parked reservation return -EINTR; harmless when it is not parked. Any thread. */
 void journal_interrupt(struct journal *journal, struct journal_reservation *reservation);
 /* Gives back what was not used. */
@@ -148,8 +158,10 @@ void journal_release(struct journal *journal, struct journal_reservation *reserv
 
 /* The block's new contents, volatile until the next commit. Takes one data block of the reservation
  * when the block has no dirty image yet. Copies `data`. */
-void journal_write(struct journal *journal, struct journal_reservation *reservation,
-                   struct fs_block block, const uint8_t *data);
+void journal_write(struct journal *journal,
+                   struct journal_reservation *reservation,
+                   struct fs_block block,
+                   const uint8_t *data);
 /* A metadata block was dirtied for the first time in the running transaction: moves one metadata block
  * of the reservation to the transaction. The contents are fetched when it closes. */
 void journal_txn_join(struct journal *journal, struct journal_reservation *reservation);

@@ -21,26 +21,26 @@
 #include "r5fs/raid/member_io.h"
 
 #define ARRAY_NAME_BYTES 33
-#define ARRAY_WHY_BYTES 512
-#define ARRAY_NO_SLOT UINT32_MAX
-#define ARRAY_FILES_MAX (MEMBERS_MAX + 1u + 8u) /* members, journal, a few that turn out foreign */
+#define ARRAY_WHY_BYTES  512
+#define ARRAY_NO_SLOT    UINT32_MAX
+#define ARRAY_FILES_MAX  (MEMBERS_MAX + 1u + 8u) /* members, journal, a few that turn out foreign */
 
 /* See member_state.c for the table of moves. */
 enum member_state {
-    MEMBER_MISSING,  /* no file was given, or it was not usable */
+    MEMBER_MISSING, /* no file was given, or it was not usable */
     MEMBER_IN_SYNC,
-    MEMBER_FAULTY,   /* failed while in use; its role is, or is about to be, faulty everywhere */
-    MEMBER_STALE,    /* given, but events behind: not used */
+    MEMBER_FAULTY, /* failed while in use; its role is, or is about to be, faulty everywhere */
+    MEMBER_STALE,  /* given, but events behind: not used */
 };
 
 enum array_state { /* derived from the members, never stored */
-    ARRAY_CLEAN,
-    ARRAY_DEGRADED, /* one slot lost: everything is readable */
-    ARRAY_FAILED,   /* more lost than parity covers */
+                   ARRAY_CLEAN,
+                   ARRAY_DEGRADED, /* one slot lost: everything is readable */
+                   ARRAY_FAILED,   /* more lost than parity covers */
 };
 
 enum journal_state {
-    JOURNAL_DEVICE_NONE,    /* the array has no journal role at all */
+    JOURNAL_DEVICE_NONE, /* the array has no journal role at all */
     JOURNAL_DEVICE_OK,
     JOURNAL_DEVICE_MISSING, /* the array has one, but it was not given, is stale or foreign */
     JOURNAL_DEVICE_FAULTY,  /* failed at run time, recorded */
@@ -52,7 +52,7 @@ struct member_info {
     uint64_t size_bytes;
     uint64_t read_errors;
     uint64_t write_errors;
-    uint64_t since_ns;  /* realtime of the last change of state, 0 = at start */
+    uint64_t since_ns; /* realtime of the last change of state, 0 = at start */
     bool direct;
     char cause[96]; /* of a failure: "write error EIO at 3.1 GiB" */
 };
@@ -62,25 +62,28 @@ struct member_info {
 struct array_create {
     const char *const *member_paths; /* slot order; existing files or devices, sized already */
     uint32_t member_count;
-    const char *journal_path;        /* or NULL: an array without journal */
+    const char *journal_path; /* or NULL: an array without journal */
     uint32_t chunk_sectors;
     enum layout layout;
-    const char *name;                /* set_name, "host:label" or "label" */
+    const char *name; /* set_name, "host:label" or "label" */
     struct uuid uuid;
 };
 
 /* Sizes a create would choose, in bytes, for --dry-run and for the message. */
 struct array_plan {
     uint64_t data_offset_bytes;
-    uint64_t member_data_bytes;  /* used of each member */
+    uint64_t member_data_bytes; /* used of each member */
     uint64_t volume_bytes;
     uint64_t journal_offset_bytes;
     uint64_t journal_bytes;
     uint64_t checksum_region_bytes; /* kept free before data_offset, see docs/SPEC.md */
 };
 
-R5_MUST_CHECK int array_plan(const struct array_create *create, const uint64_t *member_sizes,
-                             uint64_t journal_size, struct array_plan *out_plan, char *out_why);
+R5_MUST_CHECK int array_plan(const struct array_create *create,
+                             const uint64_t *member_sizes,
+                             uint64_t journal_size,
+                             struct array_plan *out_plan,
+                             char *out_why);
 /* Writes superblocks; the journal gets one empty meta block from the journal floor afterwards, its
  * tail is 0. The members' data areas must read as zeros (the caller made them so): parity is then
  * consistent and the array starts clean. Superblocks are written last, members before the journal,
@@ -101,12 +104,12 @@ struct md_superblock; /* raid/md_superblock.h */
 struct array_assemble {
     const char *const *paths; /* any order; members, journal, strangers are refused by name */
     uint32_t path_count;
-    bool read_only;           /* files opened read-only; nothing is ever written */
-    bool allow_degraded;      /* else a missing member is refused unless it was faulty before */
-    bool allow_no_journal;    /* else a missing journal is refused; with it: read-only use only */
-    bool allow_dirty;         /* resync needed: accepted (dump, check) */
+    bool read_only;        /* files opened read-only; nothing is ever written */
+    bool allow_degraded;   /* else a missing member is refused unless it was faulty before */
+    bool allow_no_journal; /* else a missing journal is refused; with it: read-only use only */
+    bool allow_dirty;      /* resync needed: accepted (dump, check) */
     uint32_t lock_wait_ms;
-    struct arena *arena;      /* everything the array keeps */
+    struct arena *arena; /* everything the array keeps */
 };
 
 struct array;
@@ -115,13 +118,17 @@ struct array;
  * truncated, swapped files by name (log-protocol.md W11, md-format.md 1 and 2). Writes nothing.
  * -ENODEV too many members missing; -ENXIO journal missing; -ESTALE; -EBUSY; -EINVAL; -EUCLEAN;
  * -EPERM degraded and not allowed. `out_why` says it in one line with the hint. */
-R5_MUST_CHECK int array_assemble(const struct array_assemble *how, struct io_queue *queue,
-                                 struct array **out_array, char *out_why);
+R5_MUST_CHECK int array_assemble(const struct array_assemble *how,
+                                 struct io_queue *queue,
+                                 struct array **out_array,
+                                 char *out_why);
 /* Before the first member or log write of a mount: brings devices whose events are one behind (a
  * torn round) level, then two rounds of events + 1, each durable, in which missing members become
  * faulty (W11). The rounds happen in any case: a copy of a file taken before this mount is then
  * stale. */
 R5_MUST_CHECK int array_start_writing(struct array *array, struct io_queue *queue);
+/* Whether array_start_writing() succeeded and array_stop_writing() did not follow. */
+bool array_is_writing(struct array *array);
 /* Clean stop: superblocks clean, flushed, events moved once. */
 R5_MUST_CHECK int array_stop_writing(struct array *array, struct io_queue *queue);
 /* Closes files and releases locks. */
@@ -154,37 +161,46 @@ const char *array_journal_path(struct array *array);
 struct log_block array_log_tail(struct array *array);
 /* Writes the journal's superblock alone, with FUA semantics (write, then flush), leaving `events`.
  * When it returns 0 the new tail is durable. */
-R5_MUST_CHECK int array_set_log_tail(struct array *array, struct io_queue *queue,
-                                     struct log_block tail);
+R5_MUST_CHECK int
+array_set_log_tail(struct array *array, struct io_queue *queue, struct log_block tail);
 /* W11 for the journal: resync_offset as given, two rounds of events + 1 on the members. */
-R5_MUST_CHECK int array_journal_fault(struct array *array, struct io_queue *queue,
-                                      const char *cause);
+R5_MUST_CHECK int
+array_journal_fault(struct array *array, struct io_queue *queue, const char *cause);
 /* Sets resync_offset (0 = dirty, UINT64_MAX = clean) on all members, durable. */
-R5_MUST_CHECK int array_set_resync_offset(struct array *array, struct io_queue *queue,
-                                          uint64_t resync_offset);
+R5_MUST_CHECK int
+array_set_resync_offset(struct array *array, struct io_queue *queue, uint64_t resync_offset);
 
 /* ---- faults ------------------------------------------------------------------------------- */
 
 /* The one door for a member's failure. Marks it faulty and records that on all remaining devices in
  * two rounds of events + 1, each durable everywhere (W11) before it returns. Idempotent. Returns 0
  * when the array can go on (degraded), -EIO when it has failed. */
-R5_MUST_CHECK int array_member_fault(struct array *array, struct io_queue *queue, uint32_t slot,
-                                     const char *cause);
+R5_MUST_CHECK int
+array_member_fault(struct array *array, struct io_queue *queue, uint32_t slot, const char *cause);
 
 /* ---- data --------------------------------------------------------------------------------- */
 
 /* Reads volume blocks from the members; a missing or unreadable member's blocks are reconstructed
  * from the others, under the row's cell (raid/row_cell.h). Waits for I/O and for a row that is
  * being written out. `buffer` is block-aligned. -EIO: cannot be known. Counts read errors. */
-R5_MUST_CHECK int array_read(struct array *array, struct io_queue *queue, struct fs_block first,
-                             uint32_t count, uint8_t *buffer);
+R5_MUST_CHECK int array_read(struct array *array,
+                             struct io_queue *queue,
+                             struct fs_block first,
+                             uint32_t count,
+                             uint8_t *buffer);
 /* As array_read, into separate block-aligned buffers of one block each. */
-R5_MUST_CHECK int array_read_scattered(struct array *array, struct io_queue *queue,
-                                       const struct fs_block *blocks, uint8_t *const *buffers,
+R5_MUST_CHECK int array_read_scattered(struct array *array,
+                                       struct io_queue *queue,
+                                       const struct fs_block *blocks,
+                                       uint8_t *const *buffers,
                                        uint32_t count);
 /* One block of one member, parity included, not reconstructed: for scrub and recovery. */
-R5_MUST_CHECK int array_read_raw(struct array *array, struct io_queue *queue, uint32_t slot,
-                                 struct member_block row, uint32_t count, uint8_t *buffer);
+R5_MUST_CHECK int array_read_raw(struct array *array,
+                                 struct io_queue *queue,
+                                 uint32_t slot,
+                                 struct member_block row,
+                                 uint32_t count,
+                                 uint8_t *buffer);
 /* Makes everything written to the members so far durable. Faults members that fail it. */
 R5_MUST_CHECK int array_flush_members(struct array *array, struct io_queue *queue);
 

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# A record that rots in the middle of the live log: refused with the loss named, nothing changed, readable
+# with ro,norecovery; going on without the lost part takes the explicit option. An older copy of the
+# journal is not taken silently.
+. "$(dirname "$0")/../lib/e2e/lib.sh"
+
+make_array 4 64M 16M >/dev/null || { echo "not ok create"; exit 1; }
+claim "mount" mount_array -o commit=300 || finish
+for i in $(seq 40); do
+    head -c 20000 /dev/urandom >"$mnt/f$i"
+    sync "$mnt/f$i"
+done
+cp --sparse=always "$journal" "$work/journal-before"
+kill_daemon "$(daemon_pid)"
+
+# A page in the middle of what is live: the 20th unit's first payload.
+page=$("$R5FS" dump journal "${members[@]}" "$journal" | awk '/^unit/ {n++} n == 20 && /page=/ {sub(/.*page=/, ""); print $1; exit}')
+offset=$("$R5FS" examine --json "$journal" | python3 -c 'import json,sys; print(json.load(sys.stdin)["files"][0]["data_offset"])')
+claim "the dump names a payload page in the live log" [ -n "$page" ] || finish
+cp --sparse=always "$journal" "$work/journal-good"
+dd if=/dev/urandom of="$journal" bs=4096 seek=$((offset / 4096 + page)) count=1 conv=notrunc status=none
+sums() { sha256sum "${members[@]}" "$journal"; }
+before=$(sums)
+claim_exit "a rotten record in the live log is refused" 6 mount_array
+cp "$work/.out" "$work/said"
+claim "the refusal names the loss and the way out" grep -q 'accept.damaged.log' "$work/said"
+claim "nothing was changed by the refusal" [ "$(sums)" = "$before" ]
+claim_exit "check refuses too" 8 check_array
+claim_exit "dump volume refuses too" 6 "$R5FS" dump volume "${members[@]}" "$journal" -o "$work/volume"
+claim "nothing was changed by check and dump" [ "$(sums)" = "$before" ]
+claim "the option goes on" mount_array -o accept_damaged_log || finish
+claim "the first file is there" [ "$(stat -c %s "$mnt/f1")" = 20000 ]
+claim "unmount" unmount_array
+claim "check and parity" check_array --parity
+claim "it mounts without the option afterwards" mount_array
+claim "unmount again" unmount_array
+
+# --- an older copy of the journal
+rm -rf "$work/disks"
+make_array 3 64M 16M >/dev/null
+claim "mount (older journal)" mount_array
+claim "unmount (older journal)" unmount_array
+cp --sparse=always "$journal" "$work/journal-old"
+claim "mount once more" mount_array
+claim "a file after the copy" bash -c "echo later >'$mnt/later' && sync '$mnt/later'"
+claim "unmount once more" unmount_array
+cp --sparse=always "$work/journal-old" "$journal"
+if mount_array >/dev/null 2>&1; then
+    claim "with an older journal the newer file is there all the same" grep -qx later "$mnt/later"
+    unmount_array
+else
+    echo "ok an older journal is refused"
+fi
+finish
