@@ -289,8 +289,8 @@ uint64_t fuse_nodes_evict_count(struct fuse_nodes *nodes)
     return count;
 }
 
-/* [lock] Whether space may still come back: something is being evicted, or is gone and its FORGET may
- * be on its way until `gone_until_ns`. */
+/* [lock] Whether space may still come back: something is being evicted, or is gone and its
+ * FORGET may be on its way until `gone_until_ns`. */
 static bool is_unsettled(const struct fuse_nodes *nodes, uint64_t gone_until_ns)
 {
     return nodes->evict_count > 0 || (nodes->gone_count > 0 && env_now_ns() < gone_until_ns);
@@ -323,12 +323,32 @@ bool fuse_nodes_is_tight(struct fuse_nodes *nodes)
     return tight;
 }
 
-bool fuse_nodes_is_relaxed(struct fuse_nodes *nodes)
+uint64_t fuse_nodes_excess(struct fuse_nodes *nodes)
 {
     env_mutex_lock(&nodes->lock);
-    bool relaxed = nodes->index.count <= nodes->size / 8 * 5 && nodes->waiters == 0;
+    uint64_t relaxed = nodes->size / 8 * 5;
+    uint64_t excess = nodes->index.count > relaxed ? nodes->index.count - relaxed : 0;
+    excess = excess == 0 && nodes->waiters > 0 ? 1 : excess;
     env_mutex_unlock(&nodes->lock);
-    return relaxed;
+    return excess;
+}
+
+uint32_t fuse_nodes_pick(struct fuse_nodes *nodes, uint64_t *out_inos, uint32_t max)
+{
+    size_t buckets = index_bucket_count(&nodes->index);
+    uint32_t picked = 0;
+
+    env_mutex_lock(&nodes->lock);
+    for (size_t i = 0; i < buckets && picked < max; i++) {
+        for (const struct index_node *node = index_bucket(&nodes->index, nodes->cursor % buckets);
+             node != NULL && picked < max;
+             node = node->next) {
+            out_inos[picked++] = node->key;
+        }
+        nodes->cursor++;
+    }
+    env_mutex_unlock(&nodes->lock);
+    return picked;
 }
 
 bool fuse_nodes_pick_directory(struct fuse_nodes *nodes, uint64_t *out_parent)
@@ -362,8 +382,8 @@ bool fuse_nodes_wait_work(struct fuse_nodes *nodes, bool shrink, uint64_t deadli
     bool in_time = true;
 
     env_mutex_lock(&nodes->lock);
-    while (!nodes->stopping && list_is_empty(&nodes->evict) && !(shrink && is_tight(nodes)) &&
-           in_time) {
+    while (!nodes->stopping && list_is_empty(&nodes->evict) &&
+           !(shrink && (is_tight(nodes) || nodes->waiters > 0)) && in_time) {
         in_time = env_cond_wait_until(&nodes->work, &nodes->lock, deadline_ns);
     }
     bool go_on = !nodes->stopping;

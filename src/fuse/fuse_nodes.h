@@ -91,10 +91,12 @@ bool fuse_nodes_settle(struct fuse_nodes *nodes, uint64_t wait_ns);
 
 /* ---- shrinking ------------------------------------------------------------------------------- */
 
-/* Above three quarters. */
+/* Above three quarters, or a lookup is parked for a node. */
 bool fuse_nodes_is_tight(struct fuse_nodes *nodes);
-/* Down to five eighths: enough was forgotten. */
-bool fuse_nodes_is_relaxed(struct fuse_nodes *nodes);
+/* How many stand above five eighths, at least one when a lookup is parked. */
+uint64_t fuse_nodes_excess(struct fuse_nodes *nodes);
+/* Up to `max` numbers that the kernel knows, other ones each time. */
+uint32_t fuse_nodes_pick(struct fuse_nodes *nodes, uint64_t *out_inos, uint32_t max);
 /* A directory in which the kernel knows names, another one each time; false when there is none. */
 bool fuse_nodes_pick_directory(struct fuse_nodes *nodes, uint64_t *out_parent);
 /* Whether a lookup is parked for a node. */
