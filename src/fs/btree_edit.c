@@ -70,7 +70,15 @@ static void path_add_sibling(struct fs_txn *txn,
     btree_child_insert(parent->data, path->level[level + 1].slot + 1, key, right->block);
 }
 
-/* Splits the internal node at path level `level` in the middle. The path is not valid afterwards. */
+/* Children that stay when a node is split: half, but most where the path goes through the last one, as
+ * keys that only grow come there. */
+static uint32_t split_point(const uint8_t *node, uint32_t slot)
+{
+    uint32_t count = btree_node_count(node);
+    return slot + 1 == count ? count - count / 8 - 1 : count / 2;
+}
+
+/* Splits the internal node at path level `level`. The path is not valid afterwards. */
 static int node_split(struct fs_txn *txn, struct btree_path *path, uint32_t level)
 {
     struct buffer *right = NULL;
@@ -83,10 +91,10 @@ static int node_split(struct fs_txn *txn, struct btree_path *path, uint32_t leve
     }
     if (error == 0) {
         struct buffer *left = path->level[level].buffer;
-        uint32_t middle = btree_node_count(left->data) / 2;
+        uint32_t stay = split_point(left->data, path->level[level].slot);
         txn_dirty(txn, left);
         btree_node_init(right->data, level);
-        btree_child_move_tail(left->data, middle, right->data);
+        btree_child_move_tail(left->data, stay, right->data);
         struct fs_key key = btree_node_key(right->data, 0);
         path_add_sibling(txn, path, level, right, &key);
     }

@@ -70,12 +70,6 @@ txn_steps_max(const struct fs *fs, const struct txn_need *fixed, const struct tx
     }
 }
 
-uint32_t txn_runs_max(const struct fs *fs, const struct txn_need *need)
-{
-    const struct txn_need each = {.inserts = 1, .alloc_runs = 1, .free_runs = 1};
-    return txn_steps_max(fs, need, &each);
-}
-
 uint32_t txn_data_blocks_max(const struct fs *fs)
 {
     return fs->limits.data_step;

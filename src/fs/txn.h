@@ -79,8 +79,6 @@ uint32_t txn_credits(const struct txn_need *need);
  * is no smaller than allowed. */
 uint32_t
 txn_steps_max(const struct fs *fs, const struct txn_need *fixed, const struct txn_need *each);
-/* The same for a step of an insert, a freespace_alloc and a freespace_free each. */
-uint32_t txn_runs_max(const struct fs *fs, const struct txn_need *need);
 /* Most data_blocks of one transaction. */
 uint32_t txn_data_blocks_max(const struct fs *fs);
 

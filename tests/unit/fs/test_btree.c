@@ -220,6 +220,55 @@ START_TEST(many_inserts_in_one_transaction_stay_within_its_credits)
 }
 END_TEST
 
+START_TEST(transaction_that_would_split_too_much_begins_again_and_gets_through)
+{
+    uint64_t random = kit_seed("again");
+    struct kit kit;
+    unsigned again = 0;
+    kit_init(&kit, &(struct fake_options){.volume_blocks = 65536, .meta_step = 203});
+    tree_model_init(&model);
+    static const struct phase grow[] = {{30000, 100}, {0, 0}};
+    run_phases(&kit, grow, TREE_NUMBERS, &random);
+    for (unsigned round = 0; round < 40; round++) {
+        const struct txn_need need = {.inserts = TXN_INSERTS_MAX};
+        uint32_t numbers[TXN_INSERTS_MAX];
+        uint32_t count = 0;
+        for (uint32_t i = 0; i < 100000 && count < TXN_INSERTS_MAX; i++) {
+            uint32_t number = (uint32_t)kit_below(&random, TREE_NUMBERS);
+            if (model.bytes[number] == TREE_ABSENT) {
+                struct tree_step step = {TREE_INSERT, number, 0};
+                tree_model_apply(&model, &step);
+                numbers[count++] = number;
+            }
+        }
+        int error = -EAGAIN;
+        for (unsigned tries = 0; tries < 40 && error == -EAGAIN; tries++) {
+            struct fs_txn txn;
+            ck_assert_int_eq(txn_begin(&txn, kit.fs, &kit.thread, &need), 0);
+            ck_assert_int_eq(txn_lock(&txn), 0);
+            error = 0;
+            for (uint32_t i = 0; i < count && error == 0; i++) {
+                struct fs_key key = tree_key(numbers[i]);
+                error = btree_prepare(&txn, &key);
+            }
+            if (error == 0) {
+                txn_change(&txn);
+            }
+            for (uint32_t i = 0; i < count && error == 0; i++) {
+                struct fs_key key = tree_key(numbers[i]);
+                error = btree_insert(&txn, &key, "", 0);
+            }
+            again += error == -EAGAIN ? 1u : 0u;
+            txn_end(&txn);
+        }
+        ck_assert_int_eq(error, 0);
+    }
+    ck_assert_uint_gt(again, 0);
+    tree_verify(&kit, &model);
+    kit_fini(&kit);
+}
+END_TEST
+
 /* ---- crashes --------------------------------------------------------------------------------- */
 
 #define CRASH_STEPS 2500u
@@ -353,6 +402,55 @@ START_TEST(damaged_nodes_are_errors_never_crashes)
 }
 END_TEST
 
+/* Changes a key of the leaf that holds number 0, keeping the leaf itself right. */
+static void misplace_key(struct fs_item_disk *items, uint32_t count, int how)
+{
+    if (how == 0) {
+        items[count - 1].key.ino = le64_make(TREE_FIRST_INO + TREE_NUMBERS); /* above the bound */
+    } else {
+        items[0].key.ino = le64_make(0); /* below it */
+        items[0].key.type = 1;
+    }
+}
+
+START_TEST(leaf_with_keys_that_belong_elsewhere_is_refused)
+{
+    struct kit kit;
+    struct fs_reader reader;
+    struct btree_path path;
+    msg_set_level(MSG_ERR);
+    kit_init(&kit, &(struct fake_options){.trace = true});
+    tree_model_init(&model);
+    for (uint32_t i = 0; i < 1000; i++) {
+        struct tree_step step = {TREE_INSERT, i, 100};
+        tree_apply(&kit, &step);
+    }
+    struct fs_key key = tree_key(500);
+    fs_reader_init(&reader, kit.fs, &kit.thread);
+    reader.may_load = true; /* alone */
+    btree_path_init(&path, &reader);
+    ck_assert_int_eq(btree_find(&path, &key), 0);
+    struct fs_block leaf = path.level[0].buffer->block;
+    uint32_t count = btree_node_count(path.level[0].buffer->data);
+    btree_path_release(&path);
+    ck_assert_int_eq(fs_sync(kit.fs, &kit.thread), 0);
+    struct journal *hurt = fake_journal_crash(kit.journal);
+    kit_fini(&kit);
+    uint8_t *bytes = fake_block_bytes(hurt, leaf);
+    misplace_key((void *)(bytes + sizeof(struct fs_node_disk)), count, _i);
+    ck_assert_ptr_null(btree_node_problem(bytes));
+    fs_header_seal(bytes);
+    fake_block_changed(hurt, leaf);
+    kit_init_at(&kit, hurt);
+    fs_reader_init(&reader, kit.fs, &kit.thread);
+    reader.may_load = true; /* alone */
+    btree_path_init(&path, &reader);
+    ck_assert_int_eq(btree_find(&path, &key), -EUCLEAN);
+    ck_assert(kit.fs->damaged);
+    kit_fini(&kit);
+}
+END_TEST
+
 START_TEST(block_that_cannot_be_read_is_an_error_with_nothing_changed)
 {
     uint64_t random = kit_seed("unreadable");
@@ -399,6 +497,7 @@ int main(void)
     tcase_add_test(shape, seeks_find_the_neighbours_also_in_a_sparse_tree);
     tcase_add_test(shape, insert_of_what_is_there_and_removal_of_what_is_not_change_nothing);
     tcase_add_test(shape, many_inserts_in_one_transaction_stay_within_its_credits);
+    tcase_add_test(shape, transaction_that_would_split_too_much_begins_again_and_gets_through);
     suite_add_tcase(suite, shape);
     TCase *crash = tcase_create("crash");
     tcase_set_timeout(crash, 250);
@@ -407,6 +506,7 @@ int main(void)
     TCase *damage = tcase_create("damage");
     tcase_set_timeout(damage, 250);
     tcase_add_test(damage, damaged_nodes_are_errors_never_crashes);
+    tcase_add_loop_test(damage, leaf_with_keys_that_belong_elsewhere_is_refused, 0, 2);
     tcase_add_test(damage, block_that_cannot_be_read_is_an_error_with_nothing_changed);
     suite_add_tcase(suite, damage);
     SRunner *runner = srunner_create(suite);

@@ -245,6 +245,23 @@ static void fill_completely(struct kit *kit)
     }
 }
 
+START_TEST(what_files_do_not_get_lies_where_tree_nodes_are_taken)
+{
+    struct kit kit;
+    start(&kit, 100000, 4, 128);
+    fill_completely(&kit);
+    const struct fs_super *super = &kit.fs->super;
+    struct buffer *bitmap = NULL;
+    uint32_t blocks = fs_group_blocks(super, super->meta_group);
+    ck_assert_int_eq(freespace_bitmap(kit.fs, &kit.thread, super->meta_group, &bitmap), 0);
+    uint32_t set = bitmap_count_set(bitmap->data + sizeof(struct fs_block_header), 0, blocks);
+    ck_assert_uint_eq(blocks - set, super->reserve_blocks);
+    ck_assert_uint_eq(super->free_blocks, super->reserve_blocks);
+    buffer_put(&kit.fs->buffers, bitmap);
+    kit_fini(&kit);
+}
+END_TEST
+
 START_TEST(freed_blocks_come_back_only_with_the_commit_and_then_at_once)
 {
     struct kit kit;
@@ -288,6 +305,112 @@ START_TEST(full_filesystem_still_makes_tree_nodes_for_deleting)
         txn_end(&txn);
     }
     ck_assert_uint_gt(kit.fs->super.tree_levels, 1);
+    kit_fini(&kit);
+}
+END_TEST
+
+/* Runs where a commit has closed a transaction and waits for its unit. */
+struct between {
+    struct kit *kit;
+    struct run freed_before;
+    struct run freed_between;
+    bool ran;
+};
+
+static void between_closed_and_durable(void *context, uint64_t unit)
+{
+    (void)unit;
+    struct between *between = context;
+    struct run run;
+    if (between->ran) {
+        return;
+    }
+    between->ran = true;
+    give(between->kit, between->freed_between);
+    /* The goal is what was freed in the closed transaction, but it is not durable: model_add looks. */
+    ck_assert_int_eq(take(between->kit, 8, between->freed_before.start, &run), 0);
+    ck_assert_int_eq(take(between->kit, 8, between->freed_between.start, &run), 0);
+}
+
+START_TEST(blocks_of_the_running_transaction_stay_back_when_the_closed_one_is_durable)
+{
+    struct kit kit;
+    struct run run;
+    start(&kit, 70000, 4, 128);
+    struct between between = {.kit = &kit};
+    ck_assert_int_eq(take(&kit, 100, fs_block(0), &between.freed_before), 0);
+    ck_assert_int_eq(take(&kit, 100, fs_block(0), &between.freed_between), 0);
+    sync_all(&kit);
+    give(&kit, between.freed_before);
+    fake_on_unit(kit.journal, between_closed_and_durable, &between);
+    ck_assert_int_eq(fs_sync(kit.fs, &kit.thread), 0);
+    ck_assert(between.ran);
+    model_commits = fake_commit_count(kit.journal);
+    for (uint64_t i = 0; i < between.freed_before.count; i++) {
+        states[between.freed_before.start.nr + i] = BLOCK_FREE;
+    }
+    ck_assert_int_eq(take(&kit, 100, between.freed_before.start, &run), 0);
+    ck_assert_uint_eq(run.start.nr, between.freed_before.start.nr);
+    ck_assert_int_eq(take(&kit, 100, between.freed_between.start, &run), 0);
+    ck_assert_uint_ne(run.start.nr, between.freed_between.start.nr);
+    sync_all(&kit);
+    ck_assert_int_eq(take(&kit, 100, between.freed_between.start, &run), 0);
+    ck_assert_uint_eq(run.start.nr, between.freed_between.start.nr);
+    kit_fini(&kit);
+}
+END_TEST
+
+/* Large items in front of all others until the tree takes its nodes from another group. */
+static void grow_tree_until_group_moves(struct kit *kit, uint32_t from)
+{
+    static uint8_t data[FS_ITEM_BYTES_MAX];
+    for (uint64_t i = 0; i < 3000 && kit->fs->super.meta_group == from; i++) {
+        const struct txn_need deep = {.inserts = 1, .deep = true};
+        struct fs_key key = fs_key(0, FS_ITEM_ORPHAN, i);
+        struct fs_txn txn;
+        int error = txn_begin(&txn, kit->fs, &kit->thread, &deep);
+        ck_assert_int_eq(error, 0);
+        ck_assert_int_eq(txn_lock(&txn), 0);
+        ck_assert_int_eq(btree_prepare(&txn, &key), 0);
+        txn_change(&txn);
+        ck_assert_int_eq(btree_insert(&txn, &key, data, sizeof(data)), 0);
+        txn_end(&txn);
+    }
+}
+
+START_TEST(tree_goes_to_an_untouched_group_when_its_own_is_full)
+{
+    struct kit kit;
+    struct run run = {fs_block(0), 0};
+    start(&kit, 100000, 4, 128);
+    while (fs_group_of(&kit.fs->super, run.start) == 0) {
+        ck_assert_int_eq(take(&kit, 1000, fs_block(10), &run), 0);
+    }
+    uint32_t used = kit.fs->super.groups_used;
+    grow_tree_until_group_moves(&kit, 0);
+    ck_assert_uint_eq(kit.fs->super.meta_group, used);
+    ck_assert_uint_eq(kit.fs->super.groups_used, used + 1);
+    ck_assert(!kit.fs->damaged);
+    kit_fini(&kit);
+}
+END_TEST
+
+START_TEST(tree_goes_to_the_emptiest_group_when_all_are_in_use)
+{
+    struct kit kit;
+    start(&kit, 100000, 4, 128);
+    fill_completely(&kit);
+    ck_assert_uint_eq(kit.fs->super.groups_used, kit.fs->super.group_count);
+    for (uint32_t i = 0; i < run_count; i++) {
+        if (fs_group_of(&kit.fs->super, runs[i].start) == 2 && runs[i].count > 500) {
+            give(&kit, runs[i]);
+            runs[i] = runs[--run_count];
+            break;
+        }
+    }
+    sync_all(&kit);
+    grow_tree_until_group_moves(&kit, 0);
+    ck_assert_uint_eq(kit.fs->super.meta_group, 2);
     kit_fini(&kit);
 }
 END_TEST
@@ -409,9 +532,14 @@ int main(void)
     tcase_set_timeout(model, 250);
     tcase_add_loop_test(model, random_taking_and_giving_follows_the_model, 0, 4);
     tcase_add_test(model, statfs_tells_exactly_how_many_blocks_can_be_taken);
+    tcase_add_test(model, what_files_do_not_get_lies_where_tree_nodes_are_taken);
     tcase_add_test(model, freed_blocks_come_back_only_with_the_commit_and_then_at_once);
     tcase_add_test(model, full_filesystem_still_makes_tree_nodes_for_deleting);
     tcase_add_test(model, appending_to_the_goal_stays_in_one_piece);
+    tcase_add_test(model,
+                   blocks_of_the_running_transaction_stay_back_when_the_closed_one_is_durable);
+    tcase_add_test(model, tree_goes_to_an_untouched_group_when_its_own_is_full);
+    tcase_add_test(model, tree_goes_to_the_emptiest_group_when_all_are_in_use);
     tcase_add_test(model, huge_volume_is_formatted_and_used_in_constant_memory);
     suite_add_tcase(suite, model);
     TCase *damage = tcase_create("damage");
