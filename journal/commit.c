@@ -9,15 +9,16 @@
  * Invariants:
  *   C1  one commit at a time (`leading`), from before the role to after the client was told.
  *   C2  a transaction's blocks are in one unit, behind all data written before it closed (W5, W10).
- *   C3  while the client is locked nothing is dirtied: the second half is bounded by what was dirty.
+ *   C3  while the client is locked nothing is dirtied: the second half is bounded by what was
+ *       dirty.
  *   C4  the unit in which a transaction closes has its images before the client is unlocked: the
  *       client's buffers may change at once (second buffers, W5).
  *
  * Happy path: above. Nothing volatile: returns at once, no flush.
- * Failure modes: the journal failed: -EIO for the leader and all who wait; a transaction that had closed
- * is reported by client->durable(-EIO), one that had not goes on running, in memory.
- * Thread: any caller of journal_commit, or the log thread for the timer and for those on the no-space
- * lists. Order: role -> client's lock -> j->lock.
+ * Failure modes: the journal failed: -EIO for the leader and all who wait; a transaction that had
+ * closed is reported by client->durable(-EIO), one that had not goes on running, in memory.
+ * Thread: any caller of journal_commit, or the log thread for the timer and for those on the
+ * no-space lists. Order: role -> client's lock -> j->lock.
  */
 #include "commit.h"
 
@@ -84,7 +85,8 @@ static int write_data_rounds(struct journal *j, struct io_queue *queue)
     return error;
 }
 
-/* The client is locked: all that is left of the data. Units may be composed and unwritten afterwards. */
+/* The client is locked: all that is left of the data. Units may be composed and unwritten
+ * afterwards. */
 static int place_rest_of_data(struct journal *j, struct io_queue *queue)
 {
     int error = 0;
@@ -245,8 +247,8 @@ int commit_running(struct journal *j, struct io_queue *queue)
     return error;
 }
 
-/* [lock] Write-through: until the rows are on the members, or will not get there: they are durable in
- * the log all the same. */
+/* [lock] Write-through: until the rows are on the members, or will not get there: they are durable
+ * in the log all the same. */
 static void wait_written(struct journal *j)
 {
     uint64_t seq = j->log.durable_seq;

@@ -11,8 +11,8 @@
  *   U4  no page is split: the two pieces of a unit that wraps end at a block (log_ring_split).
  *
  * Happy path: io_unit_try_get, io_unit_add_*, io_unit_submit, (io_wait) WRITTEN, io_unit_put.
- * Failure modes: a write error stays in `result`; the batch in log.c decides. An empty pool is NULL: the
- * holder of the writer role writes what it has and goes on.
+ * Failure modes: a write error stays in `result`; the batch in log.c decides. An empty pool is
+ * NULL: the holder of the writer role writes what it has and goes on.
  * Thread: whoever holds the writer role; completions run on its queue.
  */
 #include "io_unit.h"

@@ -84,8 +84,8 @@ void io_unit_add_data(struct io_unit *unit,
                       const uint8_t *source);
 /* `parity` does not change until the unit is submitted. */
 void io_unit_add_parity(struct io_unit *unit, struct member_block row, const uint8_t *parity);
-/* Copies the payloads, makes the meta block and sends the unit off. FILLING -> SUBMITTED; SUBMITTED ->
- * WRITTEN inside io_wait(queue). */
+/* Copies the payloads, makes the meta block and sends the unit off. FILLING -> SUBMITTED; SUBMITTED
+ * -> WRITTEN inside io_wait(queue). */
 void io_unit_submit(struct io_unit *unit,
                     struct io_queue *queue,
                     const struct io_unit_target *target);

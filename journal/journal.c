@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The door of the journal: open and close, reading, drain, status. The rest of the door stands where
- * its subject is: reservations and writing in log_space.c, commits in commit.c.
+ * The door of the journal: open and close, reading, drain, status. The rest of the door stands
+ * where its subject is: reservations and writing in log_space.c, commits in commit.c.
  *
  *   read:   image in memory?  --yes-->  copied, with j->lock
- *                  '--no-->  array_read, in runs          read-only: the log's view over the members
+ *                  '--no-->  array_read, in runs      read-only: the log's view over the members
  *
  * Invariants:
- *   J1  a block is looked for in memory first, then on the members: an image is dropped only after its
- *       contents are on the member, so nothing stale is read. An image that appears in between is a
- *       write at the same time as the read; the caller excludes those, or takes either contents.
+ *   J1  a block is looked for in memory first, then on the members: an image is dropped only after
+ *       its contents are on the member, so nothing stale is read. An image that appears in between
+ *       is a write at the same time as the read; the caller excludes those, or takes either
+ *       contents.
  *   J2  every block of the arena that is not a unit, an encode buffer or a table is an image.
  *
  * Happy path: open (recovery, thread) ... close (drain, thread stopped, everything given back).
- * Failure modes: open names what is wrong in out_why; close answers the first error, the log is then
- * left as it is, and the next open recovers from it.
+ * Failure modes: open names what is wrong in out_why; close answers the first error, the log is
+ * then left as it is, and the next open recovers from it.
  * Thread: any; open and close one.
  */
 #include <errno.h>
@@ -197,7 +198,8 @@ static int refuse_full_log(const struct journal *j, char *out_why)
     return -ENOSPC;
 }
 
-/* Recovery's result must be something that the log can go on from (JR); what it read was a disk's. */
+/* Recovery's result must be something that the log can go on from (JR); what it read was a
+ * disk's. */
 static int accept_recovered(struct journal *j, struct io_queue *queue, char *out_why)
 {
     if (j->log.next_seq > SEQ_MAX) {
@@ -334,7 +336,8 @@ int journal_close(struct journal *j, struct io_queue *queue)
 
 /* ---- drain ---------------------------------------------------------------------------------- */
 
-/* [lock] All that was logged up to `seq` is on the members, and the log is as empty as it can be. */
+/* [lock] All that was logged up to `seq` is on the members, and the log is as empty as it can
+ * be. */
 static bool is_drained(const struct journal *j, uint64_t seq)
 {
     if (reclaim_is_behind(j, seq) || j->reclaim.pin_seq != 0) {

@@ -2,20 +2,22 @@
 /*
  * The journal device failed while in use: end without it, losing nothing that was acknowledged.
  *
- *   begin:   mode FAILED, no more units, reservations and fsyncs refused           (who met the error)
- *   finish:  resync_offset 0 on the members | durable images of all rows to the members, parity with
- *            them, none logged | members flushed | journal recorded as faulty | resync_offset clean
+ *   begin:   mode FAILED, no more units, reservations and fsyncs refused       (who met the error)
+ *   finish:  resync_offset 0 on the members | durable images of all rows to the members, parity
+ *            with them, none logged | members flushed | journal recorded as faulty |
+ *            resync_offset clean
  *
  * Invariants:
  *   F1  from begin on, no image becomes durable but by a batch whose writes and flush succeeded.
- *   F2  only images that were durable reach the members; what was PLACED is DIRTY again and stays in
- *       memory, readable, until the end of the mount.
- *   F3  until the journal is recorded as faulty it can still be replayed: every durable unit is in it,
- *       and from the first member write on the members are marked as needing a resync. A degraded array
- *       cannot be so marked; a crash in that window leaves what recovery makes of the log.
+ *   F2  only images that were durable reach the members; what was PLACED is DIRTY again and stays
+ *       in memory, readable, until the end of the mount.
+ *   F3  until the journal is recorded as faulty it can still be replayed: every durable unit is in
+ *       it, and from the first member write on the members are marked as needing a resync. A
+ *       degraded array cannot be so marked; a crash in that window leaves what recovery makes of
+ *       the log.
  *
- * Failure modes: no space on a member's host: goes on when there is; the array fails too: given up, the
- * journal is left as it was, so the next assembly may read it.
+ * Failure modes: no space on a member's host: goes on when there is; the array fails too: given up,
+ * the journal is left as it was, so the next assembly may read it.
  * Thread: begin any, with j->lock; finish the log thread.
  */
 #include "journal_fail.h"

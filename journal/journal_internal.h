@@ -14,10 +14,10 @@
  *   journal_fail.c       the journal device fails
  *   recovery*.c          what a crash left
  *
- * Locks, outermost first: client's lock is taken while the writer role is held; `lock` (the order lock)
- * inside both; pools' own locks inside `lock`. No I/O and no callback of the client but `block` under
- * `lock`. [lock] below means this one; [role] belongs to whoever holds the writer role; [log thread]
- * to that thread; [fixed] does not change after open.
+ * Locks, outermost first: client's lock is taken while the writer role is held; `lock` (the order
+ * lock) inside both; pools' own locks inside `lock`. No I/O and no callback of the client but
+ * `block` under `lock`. [lock] below means this one; [role] belongs to whoever holds the writer
+ * role; [log thread] to that thread; [fixed] does not change after open.
  */
 #ifndef R5FS_JOURNAL_JOURNAL_INTERNAL_H
 #define R5FS_JOURNAL_JOURNAL_INTERNAL_H
@@ -73,8 +73,8 @@ struct log_space {
     uint64_t outstanding; /* blocks reserved that are no image yet: data, metadata joined or not */
     uint64_t txn_used;    /* of them: joined to the running transaction */
     uint64_t txn_outstanding;                    /* of them: metadata not joined */
-    uint64_t dirty;           /* images DIRTY */
-    uint64_t placed;          /* images PLACED */
+    uint64_t dirty;                              /* images DIRTY */
+    uint64_t placed;                             /* images PLACED */
     uint64_t unplaced;                           /* parities that will be logged: see log_space.h */
     uint64_t images_used;                        /* in all states */
     uint32_t images_max;                         /* [fixed] */
@@ -159,18 +159,21 @@ struct journal {
 void journal_verify(struct journal *j);
 
 /*
- * Recovery's side. recovery_run(j, queue, out_why) (recovery.h) is called by journal_open on the opening
- * thread, no other thread runs yet, `cache`, `log.file/ring/seed`, `space`, `units` are ready. It
+ * Recovery's side. recovery_run(j, queue, out_why) (recovery.h) is called by journal_open on the
+ * opening thread, no other thread runs yet, `cache`, `log.file/ring/seed`, `space`, `units` are
+ * ready. It
  *   1. brings the closed layers to the members, zeroes leftovers,
  *   2. sets log.tail (as in the superblock), log.head, log.next_seq, log.durable_seq and
  *      log.durable_position (the last valid unit),
  *   3. hands the open images over, rows in order of their first_seq, each row whole, with
  *      logged_stripe_add_recovered() (logged_stripe.h). Where the cache has no room for a whole row
- *      more: reclaim_write_out_recovered() (reclaim.h), then on; a row is never handed over in parts,
+ *      more: reclaim_write_out_recovered() (reclaim.h), then on; a row is never handed over in
+ *      parts,
  *   4. fills j->recovered.
- * With options.read_only: recovery_view_open(j, queue, out_why) sets j->view and j->recovered instead,
- * recovery_view_read(j, queue, first, count, buffer) reads, recovery_view_close(j) ends. With no_replay
- * or without a journal device the view is never opened and the members are read as they are.
+ * With options.read_only: recovery_view_open(j, queue, out_why) sets j->view and j->recovered
+ * instead, recovery_view_read(j, queue, first, count, buffer) reads, recovery_view_close(j) ends.
+ * With no_replay or without a journal device the view is never opened and the members are read as
+ * they are.
  */
 
 #endif

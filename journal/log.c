@@ -7,11 +7,13 @@
  *         '-- live rows' first units                  '-- composed, in flight
  *
  * Invariants:
- *   G1  only the holder of the writer role moves head and next_seq; seqs and positions are contiguous.
- *   G2  a unit is durable when the writes of its whole batch completed, and then one flush; the role
- *       stays where it is until then, so durability advances in order of seq (W1).
- *   G3  the tail is a durable unit's meta block: the first unit of the oldest live row, or the newest
- *       durable unit (W3, W3b). The log thread alone moves it, and `tail` follows the superblock.
+ *   G1  only the holder of the writer role moves head and next_seq; seqs and positions are
+ *       contiguous.
+ *   G2  a unit is durable when the writes of its whole batch completed, and then one flush; the
+ *       role stays where it is until then, so durability advances in order of seq (W1).
+ *   G3  the tail is a durable unit's meta block: the first unit of the oldest live row, or the
+ *       newest durable unit (W3, W3b). The log thread alone moves it, and `tail` follows the
+ *       superblock.
  *   G4  at most LOG_UNITS_IN_FLIGHT_MAX units are in a batch; each says how many stood before it.
  *
  * Happy path: take the role; [lock] units, payloads [unlock]; log_batch_write; give the role.
@@ -161,7 +163,8 @@ static uint32_t dirty_of_row(const struct journal *j, const struct stripe_head *
     return count;
 }
 
-/* A row's dirty images go together: parted, they could need one parity more than was reserved (JR). */
+/* A row's dirty images go together: parted, they could need one parity more than was reserved
+ * (JR). */
 static void place_row(struct journal *j, struct io_unit *unit, struct stripe_head *head)
 {
     for (uint32_t slot = 0; slot < j->geometry->slots; slot++) {
@@ -227,7 +230,8 @@ static void unit_durable(struct journal *j, struct io_unit *unit)
     j->log.bytes_written += (uint64_t)io_unit_blocks(unit) * BLOCK_BYTES;
 }
 
-/* Units back to their pool. A failed batch leaves its images PLACED: journal_fail_begin saw to them. */
+/* Units back to their pool. A failed batch leaves its images PLACED: journal_fail_begin saw to
+ * them. */
 static void batch_end(struct journal *j)
 {
     struct log *log = &j->log;

@@ -17,7 +17,8 @@ void log_role_give(struct journal *j);
 
 /* [lock] From the durable tail to the head. */
 uint64_t log_used(const struct journal *j);
-/* [lock] What would be left of it if the tail moved as far as rows still to be written out allow. */
+/* [lock] What would be left of it if the tail moved as far as rows still to be written out
+ * allow. */
 uint64_t log_used_by_live(const struct journal *j);
 
 /* [lock, role] A unit of the batch with room for `payloads` more: the last one, or a new one at the

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Reservations and the no-space lists. The invariant, the classes and the liveness argument stand in
- * log_space.h.
+ * Reservations and the no-space lists. The invariant, the classes and the liveness argument stand
+ * in log_space.h.
  *
- *   journal_reserve -> waiting[class] -> log_space_serve -> granted        (at once where there is room)
+ *   journal_reserve -> waiting[class] -> log_space_serve -> granted   (at once where there is room)
  *                                             ^ every place that frees calls it, in j->lock
  *
  * Happy path: reserve, write / join, release. Failure modes: see log_space.h, last part.
@@ -22,7 +22,8 @@
     (LOG_SPACE_PER_BLOCK * (LOG_SPACE_DATA_STEP_MIN + LOG_SPACE_TXN_MIN) + LOG_SPACE_EMPTY_UNIT + \
      LOG_SPACE_FIXED)
 
-/* Above the least: one transaction, one request for data take no more than these parts of the ring. */
+/* Above the least: one transaction, one request for data take no more than these parts of the
+ * ring. */
 #define TXN_SHARE  8u
 #define DATA_SHARE 32u
 
@@ -32,8 +33,7 @@ _Static_assert(MEMBERS_MAX <= LOG_UNIT_PAYLOADS_MAX, "a row's images fit into on
 
 uint64_t journal_least_blocks(const struct geometry *geometry)
 {
-    (void)
-        geometry; /* a row never has more blocks than a unit: the number of members is no part of it */
+    (void)geometry; /* no part of it: a row has never more blocks than a unit */
     return LEAST_BLOCKS;
 }
 
@@ -336,7 +336,7 @@ struct journal_limits journal_limits(const struct journal *j)
     return (struct journal_limits){.data_step = j->space.data_step, .meta_step = j->space.txn_max};
 }
 
-/* ---- what was reserved is used ---------------------------------------------------------------- */
+/* ---- what was reserved is used ----------------------------------------------------------- */
 
 void log_space_use_data(struct journal *j, struct journal_reservation *r)
 {

@@ -8,39 +8,42 @@
  *   used + 4 * outstanding + 2 * dirty + 2 * unplaced + LOG_SPACE_FIXED  <=  ring
  *
  *   used         from the durable tail to the head
- *   outstanding  blocks reserved that are no image yet. Of the 4: the payload and a meta block for it,
- *                the parity of its row and a meta block for that.
+ *   outstanding  blocks reserved that are no image yet. Of the 4: the payload and a meta block for
+ *                it, the parity of its row and a meta block for that
  *   dirty        images DIRTY: payload and meta block still to be written
- *   unplaced     parities still to be logged, each with a meta block: for each row, one if it has PLACED
- *                or LOGGED images, one if it has DIRTY ones (they may have to follow in a generation of
- *                their own), one while it is frozen and its parity is in no unit
- *   FIXED        1 for the empty meta block that empties the log (W3b), 204 for the newest durable unit,
- *                which the tail cannot pass
+ *   unplaced     parities still to be logged, each with a meta block: for each row, one if it has
+ *                PLACED or LOGGED images, one if it has DIRTY ones (they may have to follow in a
+ *                generation of their own), one while it is frozen and its parity is in no unit
+ *   FIXED        1 for the empty meta block that empties the log (W3b), 204 for the newest durable
+ *                unit, which the tail cannot pass
  *
- * Each step keeps it: a grant is made only if JR holds afterwards; a write turns 4 into at most 2 + 2;
- * placing k images turns 2k into at most 1 + k of `used` and can only merge a row's two parities into
- * one; freezing turns the logged one into the frozen one; k parities placed turn 2k into at most 1 + k.
- * So whatever was dirtied can be logged, and whatever was logged can be written out, without any grant.
+ * Each step keeps it: a grant is made only if JR holds afterwards; a write turns 4 into at most 2 +
+ * 2; placing k images turns 2k into at most 1 + k of `used` and can only merge a row's two parities
+ * into one, because all dirty images of a row are placed together; freezing turns the logged one
+ * into the frozen one; k parities placed turn 2k into at most 1 + k. So whatever was dirtied can be
+ * logged, and whatever was logged can be written out, without any grant.
  *
  * Images: images_used + outstanding <= images_max: a write always finds one.
  * Transaction: txn_used + txn_outstanding <= txn_max <= 203: it closes in one unit (W5).
  *
  * Why every waiter is served (liveness). The first of a class waits
- *   - for transaction room: the log thread commits while txn_used > 0, afterwards txn_used = 0; what
- *     else is taken are credits of operations that run, which wait for no reservation and so end;
+ *   - for transaction room: the log thread commits while txn_used > 0, afterwards txn_used = 0;
+ *     what else is taken are credits of operations that run, which wait for no reservation and so
+ *     end;
  *   - for images or log space: the log thread commits what is dirty and writes out what is logged
- *     until the waiter is served; when nothing is dirty or live an empty unit is appended and the tail
- *     moved to it, so used = 1; again only running operations hold the rest. One request fits into an
- *     empty journal: 4 * (data_step + meta_step) + 1 + FIXED <= ring (asserted), and
+ *     until the waiter is served; when nothing is dirty or live an empty unit is appended and the
+ *     tail moved to it, so used = 1; again only running operations hold the rest. One request fits
+ *     into an empty journal: 4 * (data_step + meta_step) + 1 + FIXED <= ring (asserted), and
  *     data_step + meta_step <= images_max.
- * Classes (data; with metadata) are first in, first out each. Between the two, who parked first goes
- * first to images and log space, so a large request is not starved by small ones; one that waits for
- * transaction room stands before nobody. Write-out takes nothing from here: its buffers, unit and log
- * space are its own.
- * When write-out cannot go on, waiting would have no end: no space on a member's host -> -ENOSPC; the
- * array failed -> -EIO; the journal failed -> -EROFS.
+ * Classes (data; with metadata) are first in, first out each. Between the two, who parked first
+ * goes first to images and log space, so a large request is not starved by small ones; one that
+ * waits for transaction room stands before nobody. Write-out takes nothing from here: its buffers,
+ * unit and log space are its own.
+ * When write-out cannot go on, waiting would have no end: no space on a member's host -> -ENOSPC;
+ * the array failed -> -EIO; the journal failed -> -EROFS.
  *
- * Who frees, serves: log_space_serve is called with j->lock held wherever one of the sums went down.
+ * Who frees, serves: log_space_serve is called with j->lock held wherever one of the sums went
+ * down.
  */
 #ifndef R5FS_JOURNAL_LOG_SPACE_H
 #define R5FS_JOURNAL_LOG_SPACE_H

@@ -4,20 +4,22 @@
  *
  *   what                 when
  *   fail                 the journal device failed
- *   commit               the oldest volatile write is commit_interval old; a waiter lacks room in the
- *                        transaction; a quarter of the images is dirty; a waiter lacks images or log
- *                        space and committing is what helps
- *   write out            a waiter lacks images or log space; more than half of either is used, until
- *                        3/8; write-through, drain; nothing was asked for IDLE_NS
- *   tail                 an eighth of the ring would come free; a waiter needs just that; idle; drain
+ *   commit               the oldest volatile write is commit_interval old; a waiter lacks room in
+ *                        the transaction; a quarter of the images is dirty; a waiter lacks images
+ *                        or log space and committing is what helps
+ *   write out            a waiter lacks images or log space; more than half of either is used,
+ *                        until 3/8; write-through, drain; nothing was asked for IDLE_NS
+ *   tail                 an eighth of the ring would come free; a waiter needs just that; idle;
+ *                        drain
  *   empty unit, tail     drain; a waiter for log space, and nothing is left to write out
  *
  * Invariants:
- *   T1  it waits for nothing but its own I/O, the writer role, the client's lock inside a commit, and to
- *       be woken: never for a reservation.
+ *   T1  it waits for nothing but its own I/O, the writer role, the client's lock inside a commit,
+ *       and to be woken: never for a reservation.
  *   T2  every condition above wakes it when it becomes true, or has a deadline.
- *   T3  each piece takes at most one batch of rows, or one commit, so it comes back here soon; a commit
- *       that asks for the role in between gets it first (the role is first come, first served).
+ *   T3  each piece takes at most one batch of rows, or one commit, so it comes back here soon; a
+ *       commit that asks for the role in between gets it first (the role is first come, first
+ *       served).
  *
  * Happy path: wait, commit each 5 s, write out when idle. Failure modes: each piece notes its own.
  */

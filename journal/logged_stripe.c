@@ -7,9 +7,9 @@
  *
  *   a slot's chain:  newest -> [DIRTY] -> [PLACED...] -> [LOGGED] -> [FROZEN]
  *
- * Invariants: L1 to L6 of logged_stripe.h; here they are kept, logged_stripe_verify checks them all.
- * The sums of log_space (dirty, unplaced, images_used) are moved here, at the same places as states, so
- * that they cannot drift.
+ * Invariants: L1 to L6 of logged_stripe.h; here they are kept, logged_stripe_verify checks them
+ * all. The sums of log_space (dirty, unplaced, images_used) are moved here, at the same places as
+ * states, so that they cannot drift.
  *
  * Happy path: write, place, unit_durable, freeze, parity_placed, finish.
  * Failure modes: none of its own; a move outside the table is our own mistake.
@@ -208,7 +208,8 @@ bool logged_stripe_write(struct journal *j, struct fs_block block, const uint8_t
     return true;
 }
 
-/* W8: a row that is frozen without its parity in the log gives no payload. The writer role sees to it. */
+/* W8: a row that is frozen without its parity in the log gives no payload. The writer role sees to
+ * it. */
 static void
 place(struct journal *j, struct stripe_image *image, uint64_t seq, struct log_block position)
 {

@@ -15,11 +15,11 @@
  *      PLACED --> DIRTY  the journal failed        FROZEN --> LOGGED  the row cannot be filled
  *
  * Invariants (j->lock), checked by journal_verify:
- *   L1  a slot's chain, newest first, is  [DIRTY] [PLACED...] [LOGGED] [FROZEN], but for PLACED each at
- *       most once;
+ *   L1  a slot's chain, newest first, is  [DIRTY] [PLACED...] [LOGGED] [FROZEN], but for PLACED
+ *       each at most once;
  *   L2  an image is on the dirty list if and only if it is DIRTY;
- *   L3  the open generation has a first_seq, and is on the live list, if and only if an image of the
- *       row is PLACED or LOGGED; the closing one has a first_seq from freeze to finish;
+ *   L3  the open generation has a first_seq, and is on the live list, if and only if an image of
+ *       the row is PLACED or LOGGED; the closing one has a first_seq from freeze to finish;
  *   L4  FROZEN images exist only while head->frozen;
  *   L5  an image that is not DIRTY never changes in memory (W8's second buffer);
  *   L6  the live list ascends by first_seq.
@@ -58,7 +58,8 @@ struct fs_block logged_stripe_block_of(struct journal *j, const struct stripe_im
 /* New contents. True when an image was taken from the pool (the caller's reservation pays for it),
  * false when a DIRTY one was overwritten. */
 bool logged_stripe_write(struct journal *j, struct fs_block block, const uint8_t *data);
-/* A metadata block of the closing transaction: a new image, PLACED in the unit `seq` at `position`. */
+/* A metadata block of the closing transaction: a new image, PLACED in the unit `seq` at
+ * `position`. */
 struct stripe_image *logged_stripe_place_new(struct journal *j,
                                              struct fs_block block,
                                              const uint8_t *data,
@@ -74,8 +75,9 @@ void logged_stripe_unit_durable(struct journal *j, struct stripe_image *image);
 /* Forgets a DIRTY image. */
 void logged_stripe_discard(struct journal *j, struct fs_block block);
 
-/* LOGGED images become FROZEN and the targets of a write-out; the open generation becomes the closing
- * one. False, and nothing changed, when the row has no LOGGED image, a PLACED one, or is frozen. */
+/* LOGGED images become FROZEN and the targets of a write-out; the open generation becomes the
+ * closing one. False, and nothing changed, when the row has no LOGGED image, a PLACED one, or is
+ * frozen. */
 bool logged_stripe_freeze(struct journal *j, struct stripe_head *head);
 /* The row's parity is in a unit. */
 void logged_stripe_parity_placed(struct journal *j, struct stripe_head *head);
@@ -88,9 +90,9 @@ void logged_stripe_unplace_all(struct journal *j);
 /* Drops everything: the journal is being closed. Write-outs are given up. */
 void logged_stripe_forget_all(struct journal *j);
 
-/* Recovery: an open image, LOGGED, in the unit `seq` whose meta block stands at `position`. Images of a
- * row may come in any order of seq; of one block only the newest, once. -ENOBUFS: no image is free; the
- * caller looks first whether a whole row fits (pool_free_count of cache.images). */
+/* Recovery: an open image, LOGGED, in the unit `seq` whose meta block stands at `position`. Images
+ * of a row may come in any order of seq; of one block only the newest, once. -ENOBUFS: no image is
+ * free; the caller looks first whether a whole row fits (pool_free_count of cache.images). */
 R5_MUST_CHECK int logged_stripe_add_recovered(struct journal *j,
                                               struct fs_block block,
                                               uint64_t seq,

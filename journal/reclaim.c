@@ -2,23 +2,24 @@
 /*
  * Write-out: rows to the members, and the tail behind them.
  *
- *   role taken | freeze, fill, encode, parity unit, journal flush | role given | members written | finish
- *                                                     ... later: members flushed | superblock: tail
+ *   role taken | freeze, fill, encode, parity unit, journal flush | role given | members written |
+ *                                                     finish ... later: members flushed |
+ *                                                     superblock: tail
  *
  * Invariants:
- *   R1  a row's members are written only when its parity payload is durable (W2), or its parity member
- *       is missing; what is written is LOGGED, so durable (W1).
- *   R2  the role is held from freeze to the durable parity: no payload of a frozen row comes before its
- *       parity in the log (W8), and no committer ever meets such a row.
+ *   R1  a row's members are written only when its parity payload is durable (W2), or its parity
+ *       member is missing; what is written is LOGGED, so durable (W1).
+ *   R2  the role is held from freeze to the durable parity: no payload of a frozen row comes before
+ *       its parity in the log (W8), and no committer ever meets such a row.
  *   R3  one batch at a time; one that is stuck on a full host stays the batch until it is through.
- *   R4  pin_seq names the oldest unit of all rows frozen since the last flush of the members; the tail
- *       does not pass it (W3).
+ *   R4  pin_seq names the oldest unit of all rows frozen since the last flush of the members; the
+ *       tail does not pass it (W3).
  *   R5  a batch takes no more encode buffers than there are (head_max rows).
  *
  * Happy path: reclaim_batch until enough is free, then reclaim_move_tail.
- * Failure modes: no space on a member's host: stuck, tried again each second. A row with too much lost
- * to be filled stays logged and is passed over. The array failed: write-out is over. The journal
- * failed: the batch stays as it is; journal_fail.c goes on from there.
+ * Failure modes: no space on a member's host: stuck, tried again each second. A row with too much
+ * lost to be filled stays logged and is passed over. The array failed: write-out is over. The
+ * journal failed: the batch stays as it is; journal_fail.c goes on from there.
  * Thread: the log thread; the opening thread before it runs.
  */
 #include "reclaim.h"

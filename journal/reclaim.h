@@ -8,8 +8,9 @@
 void reclaim_init(struct journal *j, uint32_t encode_buffers);
 void reclaim_fini(struct journal *j);
 
-/* The log thread: one batch of rows, oldest first, or the stuck one again. `all`: as many as fit, else
- * about one stripe. -EIO: the journal failed; anything else that went wrong is in j->reclaim. */
+/* The log thread: one batch of rows, oldest first, or the stuck one again. `all`: as many as fit,
+ * else about one stripe. -EIO: the journal failed; anything else that went wrong is in
+  * j->reclaim. */
 R5_MUST_CHECK int reclaim_batch(struct journal *j, struct io_queue *queue, bool all);
 /* The log thread, after the journal failed: the same without logging parity. */
 void reclaim_batch_unlogged(struct journal *j, struct io_queue *queue);
@@ -23,13 +24,14 @@ bool reclaim_is_behind(const struct journal *j, uint64_t seq);
 /* [lock] Whether waiting for rows has no end that can be foreseen. */
 bool reclaim_is_halted(const struct journal *j);
 
-/* Recovery: blocks of the ring that writing out all live rows needs at the most, what is used included.
- * Fewer than JR counts when a member is missing: rows whose parity was on it log none, and so they also
- * did not while they were written out the last time. */
+/* Recovery: blocks of the ring that writing out all live rows needs at the most, what is used
+ * included. Fewer than JR counts when a member is missing: rows whose parity was on it log none,
+ * and so they also did not while they were written out the last time. */
 uint64_t reclaim_log_need(const struct journal *j);
-/* Recovery, when the open rows exceed the cache: writes out every row handed over so far, under W1 and
- * W2 (parity units are appended at log.head), flushes the members, leaves the tail alone. Afterwards all
- * images are free again. On the opening thread, before the log thread runs. */
+/* Recovery, when the open rows exceed the cache: writes out every row handed over so far, under W1
+ * and
+ * W2 (parity units are appended at log.head), flushes the members, leaves the tail alone.
+ * Afterwards all images are free again. On the opening thread, before the log thread runs. */
 R5_MUST_CHECK int reclaim_write_out_recovered(struct journal *j, struct io_queue *queue);
 
 #endif

@@ -61,7 +61,7 @@ static uint32_t page_version(const uint8_t *page, struct fs_block block)
     return (uint32_t)number;
 }
 
-/* ---- a power cut under several threads -------------------------------------------------------- */
+/* ---- a power cut under several threads --------------------------------------------------- */
 
 static const struct io_backend_ops *crash_ops;
 static struct env_mutex crash_lock;
@@ -225,7 +225,7 @@ static void set_client(struct model *m)
     journal_set_client(m->j, &client);
 }
 
-/* ---- open and close --------------------------------------------------------------------------- */
+/* ---- open and close ---------------------------------------------------------------------- */
 
 void model_create(struct model *m, const struct kit_shape *shape)
 {
@@ -337,7 +337,7 @@ void model_close(struct model *m)
     kit_close(&m->files);
 }
 
-/* ---- operations ------------------------------------------------------------------------------- */
+/* ---- operations -------------------------------------------------------------------------- */
 
 static void write_block(struct model *m, struct journal_reservation *reservation, uint32_t index)
 {
@@ -426,7 +426,49 @@ void model_run(struct model *m, struct io_queue *queue, uint32_t steps, uint64_t
     }
 }
 
-/* ---- checks ----------------------------------------------------------------------------------- */
+struct worker {
+    struct model *model;
+    uint64_t random;
+    uint32_t steps;
+    struct env_thread *thread;
+};
+
+static void worker_main(void *context)
+{
+    struct worker *worker = context;
+    struct arena arena;
+    struct io_queue *queue = NULL;
+
+    arena_init_growing(&arena);
+    ck_assert_int_eq(io_queue_open(&queue, &arena, 16), 0);
+    model_run(worker->model, queue, worker->steps, &worker->random);
+    io_queue_close(queue);
+    arena_fini(&arena);
+}
+
+void model_race(struct model *m, uint32_t steps)
+{
+    struct worker workers[MODEL_THREADS];
+
+    for (unsigned i = 0; i < MODEL_THREADS; i++) {
+        workers[i] = (struct worker){.model = m, .random = kit_random(), .steps = steps};
+        ck_assert_int_eq(env_thread_start(&workers[i].thread, "worker", worker_main, &workers[i]),
+                         0);
+    }
+    for (unsigned i = 0; i < MODEL_THREADS; i++) {
+        env_thread_join(workers[i].thread);
+    }
+}
+
+struct journal_status model_status(struct model *m)
+{
+    struct journal_status status;
+
+    journal_get_status(m->j, &status);
+    return status;
+}
+
+/* ---- checks ------------------------------------------------------------------------------ */
 
 static uint32_t read_version(struct model *m, struct fs_block block, uint8_t *page)
 {
@@ -476,7 +518,8 @@ void model_expect_newest(struct model *m)
     }
 }
 
-/* Metadata of exactly this transaction, data not older than it and not newer than was ever written. */
+/* Metadata of exactly this transaction, data not older than it and not newer than was ever
+ * written. */
 static bool
 state_fits(const struct model *m, const struct model_state *found, const struct model_state *state)
 {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A journal over real files with a small client on top and a model beside it. Every block holds its
- * number and a version, repeated; the model knows which versions each transaction closed with, so that
- * after a crash it can say whether what is read is a state that the journal promised.
+ * number and a version, repeated; the model knows which versions each transaction closed with, so
+ * that after a crash it can say whether what is read is a state that the journal promised.
  *
- *   data blocks   written at any time                          versions may be newer than the last commit's
- *   meta blocks   changed in transactions, fetched at close    all of one transaction, or none
+ *   data blocks   written at any time                       may be newer than the last commit's
+ *   meta blocks   changed in transactions, fetched at close all of one transaction, or none
  */
 #ifndef R5FS_TESTS_MODEL_KIT_H
 #define R5FS_TESTS_MODEL_KIT_H
@@ -17,6 +17,7 @@
 #define MODEL_DATA_BLOCKS 480u
 #define MODEL_META_BLOCKS 64u
 #define MODEL_TXNS_MAX    20000u
+#define MODEL_THREADS     4u
 
 struct model_state {
     uint32_t data[MODEL_DATA_BLOCKS];
@@ -67,15 +68,20 @@ int model_commit(struct model *m, struct io_queue *queue);
 /* Any of these at random, `steps` of them. `random` is the caller's state. */
 void model_run(struct model *m, struct io_queue *queue, uint32_t steps, uint64_t *random);
 
+/* model_run on MODEL_THREADS threads at once, each with a queue of its own. */
+void model_race(struct model *m, uint32_t steps);
+struct journal_status model_status(struct model *m);
+
 /* Every block read through the journal is the newest. */
 void model_expect_newest(struct model *m);
-/* After a crash and an open: what is read is the state of one transaction not before the last durable
- * one, with data as new or newer. `adopt`: the model goes on from there. */
+/* After a crash and an open: what is read is the state of one transaction not before the last
+ * durable one, with data as new or newer. `adopt`: the model goes on from there. */
 void model_expect_recovered(struct model *m, bool adopt);
 /* Closed, reassembled without a journal in between: the members hold the newest, parity fits. */
 void model_expect_on_members(struct model *m);
 
-/* The journal failed and was retired: the members alone hold what it had made durable, consistently. */
+/* The journal failed and was retired: the members alone hold what it had made durable,
+ * consistently. */
 void model_expect_members_recovered(struct model *m);
 
 /* A power that can be cut under several threads: crash_io with a lock. */

@@ -128,9 +128,9 @@ START_TEST(units_move_as_the_table_says_and_no_other_way)
 }
 END_TEST
 
+/* The meta block stands so many blocks before the ring's end; 0: at its start. */
 static const struct place {
-    uint64_t
-        before_end; /* the meta block stands so many blocks before the ring's end; 0: at its start */
+    uint64_t before_end;
     uint32_t count;
 } places[] = {
     {0, 0},

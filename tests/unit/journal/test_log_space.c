@@ -154,7 +154,7 @@ START_TEST(a_read_only_journal_refuses_reservations)
 }
 END_TEST
 
-/* ---- waiting ---------------------------------------------------------------------------------- */
+/* ---- waiting ----------------------------------------------------------------------------- */
 
 struct waiter {
     struct model *model;

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Members, hosts and the journal device fail while the journal is in use. */
+#include <check.h>
+#include <errno.h>
+#include <string.h>
+
+#include "model_kit.h"
+
+#define RING_SMALLEST 654u
+#define RING_USUAL    4096u
+#define MEMBER_BYTES  (6u << 20)
+
+static const struct journal_options usual = {0};
+
+static struct kit_shape shape_of(uint32_t members, uint64_t ring_blocks)
+{
+    return (struct kit_shape){members, 64, MEMBER_BYTES, ring_blocks};
+}
+
+/* Requests to files whose name has this in it, from the `fail_from`th on, end with `fail_with`. */
+static const char *fail_path;
+static enum io_op fail_op;
+static _Atomic int64_t fail_from;
+static _Atomic int fail_with;
+
+static bool fail_hook(const struct io_request *request, int *out_result)
+{
+    if (fail_with == 0 || request->op != fail_op ||
+        strstr(request->file->path, fail_path) == NULL) {
+        return false;
+    }
+    fail_from--;
+    if (fail_from >= 0) {
+        return false;
+    }
+    *out_result = fail_with;
+    return true;
+}
+
+static void fail_writes(const char *path, int64_t from, int error)
+{
+    fail_path = path;
+    fail_op = IO_WRITE;
+    fail_from = from;
+    fail_with = error;
+    crash_io_hook = fail_hook;
+}
+
+START_TEST(a_member_that_fails_in_a_write_out_costs_nothing)
+{
+    struct kit_shape shape = shape_of(4, 900);
+    struct journal_options options = {.images_max = 200, .io_units = 4};
+    uint64_t random = 0;
+    struct model m;
+
+    kit_seed("member_fails");
+    random = kit_random();
+    model_crash_io_use();
+    model_create(&m, &shape);
+    ck_assert_int_eq(model_open(&m, &options, KIT_NO_SLOT), 0);
+    fail_writes("m1.img", kit_below(60), -EIO);
+    model_race(&m, 100);
+    model_expect_newest(&m);
+    ck_assert_int_eq(array_state(m.files.array), ARRAY_DEGRADED);
+    ck_assert_int_eq(model_commit(&m, m.files.queue), 0);
+    model_run(&m, m.files.queue, 50, &random);
+    model_abandon(&m);
+    fail_with = 0;
+    ck_assert_int_eq(model_open(&m, &options, KIT_NO_SLOT), 0); /* it is back: and not used */
+    ck_assert_int_eq(array_state(m.files.array), ARRAY_DEGRADED);
+    model_expect_recovered(&m, true);
+    model_close(&m);
+    model_remove(&m);
+}
+END_TEST
+
+START_TEST(a_full_host_stops_new_writes_until_there_is_room)
+{
+    struct kit_shape shape = shape_of(3, RING_SMALLEST);
+    struct journal_options options = {.images_max = 128, .io_units = 4};
+    struct model m;
+    int error = 0;
+
+    model_crash_io_use();
+    model_create(&m, &shape);
+    ck_assert_int_eq(model_open(&m, &options, KIT_NO_SLOT), 0);
+    fail_writes("m2.img", 3, -ENOSPC);
+    for (uint32_t i = 0; i < 100 && error == 0; i++) {
+        error = model_write_data(&m, i * 16, 16);
+    }
+    ck_assert_int_eq(error, -ENOSPC);
+    ck_assert_int_eq(model_commit(&m, m.files.queue), 0);
+    model_expect_newest(&m);
+    ck_assert_int_eq(journal_drain(m.j, m.files.queue), -ENOSPC);
+    ck_assert_int_eq(array_state(m.files.array), ARRAY_CLEAN);
+    fail_with = 0;
+    error = -ENOSPC;
+    for (uint32_t i = 0; i < 100 && error == -ENOSPC; i++) {
+        env_sleep_ns(100000000);
+        error = model_write_data(&m, i * 16, 16);
+    }
+    ck_assert_int_eq(error, 0);
+    model_close(&m);
+    model_expect_on_members(&m);
+    model_remove(&m);
+}
+END_TEST
+
+static const struct journal_failure {
+    enum io_op op;
+    int64_t from;
+} journal_failures[] = {
+    {IO_WRITE, 0},
+    {IO_WRITE, 7},
+    {IO_WRITE, 40},
+    {IO_FLUSH, 0},
+    {IO_FLUSH, 9},
+    {IO_FLUSH, 30},
+};
+
+START_TEST(when_the_journal_fails_what_was_synced_reaches_the_members)
+{
+    const struct journal_failure *how = &journal_failures[_i];
+    struct kit_shape shape = shape_of(4, 900);
+    struct journal_options options = {.images_max = 200, .io_units = 4};
+    struct journal_reservation reservation = {0};
+    uint64_t random = 0;
+    struct model m;
+    int error = 0;
+
+    kit_seed("journal_fails");
+    random = kit_random();
+    model_crash_io_use();
+    model_create(&m, &shape);
+    ck_assert_int_eq(model_open(&m, &options, KIT_NO_SLOT), 0);
+    fail_writes("journal.img", how->from, -EIO);
+    fail_op = how->op;
+    for (uint32_t i = 0; i < 1000 && error == 0; i++) {
+        error = model_change_meta(&m, model_random(&random, 60), 4, model_random(&random, 480));
+        if (error == 0 && i % 3 == 0) {
+            error = model_commit(&m, m.files.queue);
+        }
+    }
+    ck_assert(error == -EIO || error == -EROFS);
+    ck_assert_int_eq(journal_reserve(m.j, &reservation, 1, 0), -EROFS);
+    ck_assert_int_eq(model_commit(&m, m.files.queue), -EIO);
+    ck_assert_int_eq(model_status(&m).mode, JOURNAL_FAILED);
+    model_expect_newest(&m); /* what was not synced stays in memory */
+    ck_assert_int_eq(journal_close(m.j, m.files.queue), -EIO);
+    model_after_failed_close(&m);
+    fail_with = 0;
+    model_expect_members_recovered(&m);
+    model_remove(&m);
+}
+END_TEST
+
+START_TEST(an_array_that_failed_refuses_writes_and_keeps_what_was_synced)
+{
+    struct kit_shape shape = shape_of(4, 900);
+    struct journal_options options = {.images_max = 200, .io_units = 4};
+    struct model m;
+    int error = 0;
+
+    kit_seed("array_fails");
+    uint64_t random = kit_random();
+    model_crash_io_use();
+    model_create(&m, &shape);
+    ck_assert_int_eq(model_open(&m, &options, KIT_NO_SLOT), 0);
+    fail_writes("/m", 20, -EIO); /* all members */
+    for (uint32_t i = 0; i < 2000 && error == 0; i++) {
+        error = model_write_data(&m, model_random(&random, 480), 8);
+    }
+    ck_assert_int_eq(error, -EIO);
+    ck_assert_int_eq(array_state(m.files.array), ARRAY_FAILED);
+    ck_assert_int_eq(model_commit(&m, m.files.queue), 0);
+    ck_assert_int_eq(journal_drain(m.j, m.files.queue), -EIO);
+    fail_with = 0;
+    model_abandon(&m);
+    model_remove(&m);
+}
+END_TEST
+
+/* One member is lost, another cannot be read: parity cannot be made for rows written in part. */
+START_TEST(rows_that_cannot_be_filled_stay_logged_and_the_others_go_on)
+{
+    struct kit_shape shape = shape_of(4, RING_USUAL);
+    struct model m;
+
+    model_crash_io_use();
+    model_create(&m, &shape);
+    ck_assert_int_eq(model_open(&m, &usual, 0), 0);
+    ck_assert_int_eq(model_write_data(&m, 0, 32), 0);
+    ck_assert_int_eq(model_commit(&m, m.files.queue), 0);
+    fail_writes("m2.img", 0, -EIO);
+    fail_op = IO_READ;
+    uint64_t rows = model_status(&m).unwritten_rows;
+    ck_assert_int_eq(journal_drain(m.j, m.files.queue), -EIO);
+    ck_assert_uint_lt(model_status(&m).unwritten_rows,
+                      rows); /* those whose parity is what is lost */
+    ck_assert_uint_gt(model_status(&m).unwritten_rows, 0);
+    journal_verify(m.j);
+    ck_assert_int_eq(model_write_data(&m, 8, 32), 0);
+    ck_assert_int_eq(model_commit(&m, m.files.queue), 0);
+    fail_with = 0;
+    model_expect_newest(&m);
+    model_abandon(&m);
+    ck_assert_int_eq(model_open(&m, &usual, 0), 0);
+    model_expect_recovered(&m, true);
+    model_close(&m);
+    model_remove(&m);
+}
+END_TEST
+
+static TCase *failures(void)
+{
+    TCase *tcase = tcase_create("failures");
+
+    tcase_set_timeout(tcase, 120);
+    tcase_add_loop_test(tcase, a_member_that_fails_in_a_write_out_costs_nothing, 0, 3);
+    tcase_add_test(tcase, a_full_host_stops_new_writes_until_there_is_room);
+    tcase_add_test(tcase, an_array_that_failed_refuses_writes_and_keeps_what_was_synced);
+    tcase_add_test(tcase, rows_that_cannot_be_filled_stay_logged_and_the_others_go_on);
+    tcase_add_loop_test(tcase,
+                        when_the_journal_fails_what_was_synced_reaches_the_members,
+                        0,
+                        (int)(sizeof(journal_failures) / sizeof(journal_failures[0])));
+    return tcase;
+}
+
+int main(void)
+{
+    Suite *suite = suite_create("journal_fail");
+
+    suite_add_tcase(suite, failures());
+    return kit_run(suite);
+}
