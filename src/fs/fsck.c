@@ -11,14 +11,16 @@
  *     +-------------------------+     until a round finds nothing that it can repair
  *
  *   C1  nothing that was read is trusted before it was checked; nothing recurses; each structure is
- *       walked at most once in a round, because a block is walked only when it was not in use before
- *   C2  without `repair`, on a read-only journal, and when metadata gave an I/O error, nothing is written
- *   C3  while a repair is under way super and copy carry FS_SUPER_MOUNTED, so that the copy is not taken
- *       for as good as the super; the last write takes it away
+ *       walked at most once in a round, because a block is walked only when it was not in use
+ *       before
+ *   C2  without `repair`, on a read-only journal, and when metadata gave an I/O error, nothing is
+ *       written
+ *   C3  while a repair is under way super and copy carry FS_SUPER_MOUNTED, so that the copy is not
+ *       taken for as good as the super; the last write takes it away
  *
- * A problem counts as repaired when a round noted a repair for it and another round followed; what that
- * round still finds counts again. Failure: an errno when memory, the journal or reading fails in a way
- * that leaves nothing to go on with. Caller's thread, nobody has the filesystem mounted.
+ * A problem counts as repaired when a round noted a repair for it and another round followed; what
+ * that round still finds counts again. Failure: an errno when memory, the journal or reading fails
+ * in a way that leaves nothing to go on with. Caller's thread, nobody has the filesystem mounted.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -32,7 +34,7 @@
 #define ROUNDS_MAX      10u
 #define VEC_ITEMS_FIRST 64u
 
-/* ---- memory ------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 void *fsck_push(struct fsck *ck, struct fsck_vec *vec, size_t item_bytes)
 {
@@ -57,7 +59,7 @@ void *fsck_push(struct fsck *ck, struct fsck_vec *vec, size_t item_bytes)
     return item;
 }
 
-/* ---- saying ------------------------------------------------------------------------------------- */
+/* ---- saying ---------------------------------------------------------------------------------- */
 
 static const char *const kind_names[FSCK_KINDS] = {
     [FSCK_SUPER] = "the fs super",
@@ -130,7 +132,7 @@ static void say_quiet_ones(struct fsck *ck)
     }
 }
 
-/* ---- small things that all passes use ----------------------------------------------------------- */
+/* ---- small things that all passes use -------------------------------------------------------- */
 
 void fsck_add_fix(struct fsck *ck, enum fsck_fix_kind kind, struct fs_key key, uint64_t value)
 {
@@ -229,7 +231,7 @@ bool fsck_name_is_known(struct fsck *ck, struct fs_name name)
     return false;
 }
 
-/* ---- the super ---------------------------------------------------------------------------------- */
+/* ---- the super ------------------------------------------------------------------------------- */
 
 struct super_read {
     struct fs_super super;
@@ -351,7 +353,7 @@ static int check_super(struct fsck *ck)
     return super.error == -EMEDIUMTYPE ? copy.error : super.error;
 }
 
-/* ---- rounds ------------------------------------------------------------------------------------- */
+/* ---- rounds ---------------------------------------------------------------------------------- */
 
 static void round_begin(struct fsck *ck)
 {

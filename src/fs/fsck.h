@@ -5,10 +5,10 @@
  *
  *   super -> tree (every node) -> items (every inode by itself) -> names (entries, links) -> space
  *
- * A round that may repair then writes: the super, or a new set of internal nodes (fsck_rebuild.c), as
- * raw blocks, and begins again; or bitmaps and counts as raw blocks, and after that, on a tree and a
- * free space that can be trusted, single items through transactions (fsck_repair.c). The check ends
- * with a round that found nothing to repair.
+ * A round that may repair then writes: the super, or a new set of internal nodes (fsck_rebuild.c),
+ * as raw blocks, and begins again; or bitmaps and counts as raw blocks, and after that, on a tree
+ * and a free space that can be trusted, single items through transactions (fsck_repair.c). The
+ * check ends with a round that found nothing to repair.
  */
 #ifndef R5FS_FS_FSCK_H
 #define R5FS_FS_FSCK_H
@@ -31,7 +31,7 @@
 #define FSCK_LINES_MAX     50u /* of one kind of problem, over all rounds */
 #define FSCK_INO_MAX       ((UINT64_C(1) << 62) - 2)
 
-/* ---- memory ------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 /* Grows by doubling; what was outgrown stays in the arena until the check ends. */
 struct fsck_vec {
@@ -40,7 +40,7 @@ struct fsck_vec {
     size_t capacity;
 };
 
-/* ---- what was found ----------------------------------------------------------------------------- */
+/* ---- what was found -------------------------------------------------------------------------- */
 
 enum fsck_kind {
     FSCK_SUPER,
@@ -140,7 +140,7 @@ struct fsck_group {
     bool wrong;     /* bitmap or summary */
 };
 
-/* ---- raw blocks --------------------------------------------------------------------------------- */
+/* ---- raw blocks ------------------------------------------------------------------------------ */
 
 struct fsck_raw {
     struct env_mutex lock;      /* the journal may commit at any time */
@@ -153,7 +153,7 @@ struct fsck_raw {
 
 struct fsck_now;
 
-/* ---- the check ---------------------------------------------------------------------------------- */
+/* ---- the check ------------------------------------------------------------------------------- */
 
 struct fsck {
     struct journal *journal;
@@ -220,8 +220,8 @@ struct fsck_shared {
 
 /* fsck.c */
 
-/* Appends a zeroed element. Never NULL: without memory ck->out_of_memory is set and the element is not
- * kept. */
+/* Appends a zeroed element. Never NULL: without memory ck->out_of_memory is set and the element is
+ * not kept. */
 void *fsck_push(struct fsck *ck, struct fsck_vec *vec, size_t item_bytes);
 /* One line about one problem; counted. `repairable`: a repair was noted, or would be. */
 void fsck_say(struct fsck *ck, enum fsck_kind kind, bool repairable, const char *format, ...)
@@ -250,8 +250,9 @@ R5_MUST_CHECK int fsck_read(struct fsck *ck, struct fs_block block, uint8_t *out
 R5_MUST_CHECK int fsck_peek(struct fsck *ck, struct fs_block block, const uint8_t **out);
 /* Forgets what was read ahead. */
 void fsck_forget_window(struct fsck *ck);
-/* A block to fill in: zeroed but for the header. Written with fsck_raw_commit, or earlier when there
- * are too many for one transaction: in the order of the calls, each whole, several at once. */
+/* A block to fill in: zeroed but for the header. Written with fsck_raw_commit, or earlier when
+ * there are too many for one transaction: in the order of the calls, each whole, several at once.
+ * */
 R5_MUST_CHECK int
 fsck_raw_add(struct fsck *ck, uint32_t magic, struct fs_block block, uint8_t **out_data);
 R5_MUST_CHECK int fsck_raw_commit(struct fsck *ck);
@@ -279,7 +280,8 @@ struct fsck_item {
     uint32_t bytes;
     struct fs_block leaf;
 };
-/* Every item of the good leaves in ascending order; `entries`: only of leaves with directory entries. */
+/* Every item of the good leaves in ascending order; `entries`: only of leaves with directory
+ * entries. */
 R5_MUST_CHECK int fsck_each_item(struct fsck *ck,
                                  bool entries,
                                  int (*item)(struct fsck *ck, const struct fsck_item *item));
@@ -309,6 +311,8 @@ struct fsck_now {
 };
 
 R5_MUST_CHECK int fsck_check_items(struct fsck *ck);
+/* The inode in ck->now is on its way out: its items go in steps, so some may be gone already. */
+bool fsck_is_deleting(const struct fsck *ck);
 /* The item does not belong where it is. */
 void fsck_drop_item(struct fsck *ck,
                     const struct fsck_item *item,

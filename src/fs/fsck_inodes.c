@@ -5,13 +5,13 @@
  *     orphans | record, attributes, pieces, target, (entries), extents | record, ...
  *               ------------------ one inode: ck->now -----------------
  *
- * Records make the table of inodes (ck->inodes) that fsck_names.c then joins with the entries. Items
- * without a record are dropped; only directory entries earn their number a new record, as a directory,
- * so that what it holds keeps its names. The root always gets one.
+ * Records make the table of inodes (ck->inodes) that fsck_names.c then joins with the entries.
+ * Items without a record are dropped; only directory entries earn their number a new record, as a
+ * directory, so that what it holds keeps its names. The root always gets one.
  *
- * Extents take their blocks in the map of used blocks, in key order, after the tree's nodes. What was
- * taken already belongs to two: with a file, the later one gets a copy of its own (without contents: it
- * is dropped); with a node, the extent is wrong and dropped.
+ * Extents take their blocks in the map of used blocks, in key order, after the tree's nodes. What
+ * was taken already belongs to two: with a file, the later one gets a copy of its own (without
+ * contents: it is dropped); with a node, the extent is wrong and dropped.
  */
 #include <errno.h>
 #include <string.h>
@@ -38,7 +38,7 @@ void fsck_drop_item(struct fsck *ck,
     fsck_add_fix(ck, FSCK_FIX_REMOVE, item->key, 0);
 }
 
-/* ---- orphans ------------------------------------------------------------------------------------ */
+/* ---- orphans --------------------------------------------------------------------------------- */
 
 static void look_at_orphan(struct fsck *ck, const struct fsck_item *item)
 {
@@ -96,7 +96,7 @@ static void check_orphans_matched(struct fsck *ck)
     }
 }
 
-/* ---- records ------------------------------------------------------------------------------------ */
+/* ---- records --------------------------------------------------------------------------------- */
 
 bool fsck_is_deleting(const struct fsck *ck)
 {
@@ -187,7 +187,7 @@ static void take_record(struct fsck *ck, const struct fsck_item *item)
     }
 }
 
-/* ---- symlinks ----------------------------------------------------------------------------------- */
+/* ---- symlinks -------------------------------------------------------------------------------- */
 
 static void look_at_target(struct fsck *ck, const struct fsck_item *item)
 {
@@ -231,7 +231,7 @@ static void finish_target(struct fsck *ck)
     fsck_add_fix(ck, FSCK_FIX_REMOVE, fs_key(now->inode.ino, FS_ITEM_INODE, 0), 0);
 }
 
-/* ---- extents ------------------------------------------------------------------------------------ */
+/* ---- extents --------------------------------------------------------------------------------- */
 
 static void share_extent(struct fsck *ck, const struct fsck_item *item, const struct extent *extent)
 {
@@ -306,7 +306,7 @@ static void look_at_extent(struct fsck *ck, const struct fsck_item *item)
     check_extent_end(ck, item, &extent);
 }
 
-/* ---- one inode ---------------------------------------------------------------------------------- */
+/* ---- one inode ------------------------------------------------------------------------------- */
 
 static void compare_field(
     struct fsck *ck, enum fsck_field field, const char *name, uint64_t stored, uint64_t right)

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the check reads and writes past the tree: blocks through a small read-ahead window, raw blocks
- * in transactions of their own, and the map of what is in use.
+ * What the check reads and writes past the tree: blocks through a small read-ahead window, raw
+ * blocks in transactions of their own, and the map of what is in use.
  *
  *     fsck_raw_add, fsck_raw_add, ...          fill in blocks in memory
  *     (as many as one transaction takes)  ->   commit  ->  next ones
  *     fsck_raw_commit                          commit the rest; returns when all is durable
  *
  *   R1  the journal's client is ours only from a reservation to the end of its commit
- *   R2  the blocks of one commit go into one transaction: they join under the lock that a commit takes
- *       first, and a transaction number is read under it, so it is the one that they belong to
+ *   R2  the blocks of one commit go into one transaction: they join under the lock that a commit
+ *       takes first, and a transaction number is read under it, so it is the one that they belong
+ *       to
  *
- * Failure: a block that cannot be read is told once and marks the check as unreadable, since what is
- * missing then proves nothing. Runs on the thread of fs_check; the client's calls on any.
+ * Failure: a block that cannot be read is told once and marks the check as unreadable, since what
+ * is missing then proves nothing. Runs on the thread of fs_check; the client's calls on any.
  */
 #include <errno.h>
 #include <string.h>
@@ -20,7 +21,7 @@
 #include "fsck.h"
 #include "r5fs/base/bitmap.h"
 
-/* ---- reading ------------------------------------------------------------------------------------ */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 void fsck_forget_window(struct fsck *ck)
 {
@@ -77,7 +78,7 @@ int fsck_read(struct fsck *ck, struct fs_block block, uint8_t *out)
     return error;
 }
 
-/* ---- raw blocks --------------------------------------------------------------------------------- */
+/* ---- raw blocks ------------------------------------------------------------------------------ */
 
 static void raw_lock(void *context)
 {
@@ -228,7 +229,7 @@ int fsck_raw_super(struct fsck *ck)
     return error;
 }
 
-/* ---- blocks in use ------------------------------------------------------------------------------ */
+/* ---- blocks in use --------------------------------------------------------------------------- */
 
 int fsck_clear_use(struct fsck *ck)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * lost+found: an inode that no name leads to gets the name "#NUMBER" there. The directory is made when
- * it is missing; where something else has its name, "lost+found.1" and so on are tried.
+ * lost+found: an inode that no name leads to gets the name "#NUMBER" there. The directory is made
+ * when it is missing; where something else has its name, "lost+found.1" and so on are tried.
  *
- * A file that had no name has one link then; a directory's links were counted by its subdirectories and
- * stay. Caller's thread, the filesystem open for repair.
+ * A file that had no name has one link then; a directory's links were counted by its subdirectories
+ * and stay. Caller's thread, the filesystem open for repair.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -2,13 +2,13 @@
 /*
  * Directory entries and what follows from them: links, parents, what cannot be reached.
  *
- *     entries, directory after directory    -> links, subdirectories, found_parent in ck->inodes
- *     directories, each up its parents      -> loops, which are cut at one of them
- *     ck->inodes                            -> stored counts against found ones; no name: lost+found
+ *     entries, directory after directory  -> links, subdirectories, found_parent in ck->inodes
+ *     directories, each up its parents    -> loops, which are cut at one of them
+ *     ck->inodes                          -> stored counts against found; no name: lost+found
  *
- * A directory has one name. Of several the one counts that its own parent field speaks for, else the
- * first; the others are dropped. Entries of one hash follow each other, so that a name that stands
- * twice is found among at most 256.
+ * A directory has one name. Of several the one counts that its own parent field speaks for, else
+ * the first; the others are dropped. Entries of one hash follow each other, so that a name that
+ * stands twice is found among at most 256.
  */
 #include <errno.h>
 #include <string.h>
@@ -18,7 +18,7 @@
 #include "fsck.h"
 #include "name.h"
 
-/* ---- entries ------------------------------------------------------------------------------------ */
+/* ---- entries --------------------------------------------------------------------------------- */
 
 static struct fsck_inode *inode_at(struct fsck *ck, size_t index)
 {
@@ -163,7 +163,7 @@ static int look_at_item(struct fsck *ck, const struct fsck_item *item)
     return ck->out_of_memory ? -ENOMEM : 0;
 }
 
-/* ---- loops -------------------------------------------------------------------------------------- */
+/* ---- loops ----------------------------------------------------------------------------------- */
 
 static struct fsck_inode *parent_of(struct fsck *ck, const struct fsck_inode *inode)
 {
@@ -208,7 +208,7 @@ static void find_loops(struct fsck *ck)
     }
 }
 
-/* ---- links -------------------------------------------------------------------------------------- */
+/* ---- links ----------------------------------------------------------------------------------- */
 
 static void compare_link(struct fsck *ck,
                          const struct fsck_inode *inode,

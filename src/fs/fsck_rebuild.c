@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A broken tree is repaired as a whole: all good leaves stay where they are and get new internal nodes.
+ * A broken tree is repaired as a whole: all good leaves stay where they are and get new internal
+ * nodes.
  *
- *     leaves that the walk reached  +  leaves found by searching   sorted, the newer of two that
- *                 |                                                 overlap stays
+ *     leaves that the walk reached + leaves found by searching     sorted; the newer of two that
+ *                 |                                                overlap stays
  *                 v
- *     new internal nodes in free blocks, level by level  ->  super.tree_root, in the last transaction
+ *     new internal nodes in free blocks, level by level  ->  super.tree_root, written last
  *
- *   B1  searched are the blocks that the bitmaps call used and nothing reachable uses: what hung below
- *       a lost internal node is there, and what was freed lately is not
+ *   B1  searched are the blocks that the bitmaps call used and nothing reachable uses: what hung
+ *       below a lost internal node is there, and what was freed lately is not
  *   B2  nothing that is in use, reachable or found, is overwritten, so a crash before the super is
  *       written leaves the tree as it was, and the next check does the same again
  *   B3  a found "leaf" inside of a file's extent is a file's contents, not a leaf
  *
- * The cost is that of reading what was lost: one bad leaf means that the blocks of the extents it held
- * are read, a lost root means the whole used space. Bitmaps and counts are the next round's business.
+ * The cost is that of reading what was lost: one bad leaf means that the blocks of the extents it
+ * held are read, a lost root means the whole used space. Bitmaps and counts are the next round's
+ * business.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -43,7 +45,7 @@ static struct fsck_child *child_at(struct fsck *ck, size_t index)
     return (struct fsck_child *)(void *)ck->parents.data + index;
 }
 
-/* ---- what is in use ----------------------------------------------------------------------------- */
+/* ---- what is in use -------------------------------------------------------------------------- */
 
 static void use_extents(struct fsck *ck, const uint8_t *leaf)
 {
@@ -93,7 +95,7 @@ static const uint8_t *loaded_bits(const struct fsck *ck)
     return ck->bits + sizeof(struct fs_block_header);
 }
 
-/* ---- searching ---------------------------------------------------------------------------------- */
+/* ---- searching ------------------------------------------------------------------------------- */
 
 static int search_block(struct fsck *ck, struct fs_block block)
 {
@@ -148,7 +150,7 @@ static int search_leaves(struct fsck *ck)
     return error;
 }
 
-/* ---- sorting ------------------------------------------------------------------------------------ */
+/* ---- sorting --------------------------------------------------------------------------------- */
 
 static int compare_leaves(const void *a, const void *b)
 {
@@ -198,7 +200,7 @@ static void sort_leaves(struct fsck *ck)
     ck->leaves.count = kept;
 }
 
-/* ---- building ----------------------------------------------------------------------------------- */
+/* ---- building -------------------------------------------------------------------------------- */
 
 /* Goes through all blocks once. */
 struct free_search {

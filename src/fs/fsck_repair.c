@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Applies what a round noted, each through a transaction of its own (a copied extent: a chain), in the
- * order of enum fsck_fix_kind: first what has to go, then records, extents, entries, counts, and at last
- * new names for what has none.
+ * Applies what a round noted, each through a transaction of its own (a copied extent: a chain), in
+ * the order of enum fsck_fix_kind: first what has to go, then records, extents, entries, counts,
+ * and at last new names for what has none.
  *
  * Here the tree hangs together and the bitmaps cover all that is in use, so the filesystem's own
  * operations can be trusted. Blocks of dropped extents stay marked as used until the next round's
  * comparison. Every fix can be cut off anywhere and done again: what is gone already is no error.
  *
- * Failure: a fix that lacks space or meets damage is told and left; the next round will find its cause
- * again. Anything else ends the check. Caller's thread.
+ * Failure: a fix that lacks space or meets damage is told and left; the next round will find its
+ * cause again. Anything else ends the check. Caller's thread.
  */
 #include <errno.h>
 #include <string.h>
@@ -21,7 +21,7 @@
 #include "op.h"
 #include "orphan.h"
 
-#define REPAIR_BUFFER_BYTES (16u * 1024u * 1024u)
+#define REPAIR_BUFFER_BYTES ((uint64_t)16 * 1024 * 1024)
 #define CLONE_BLOCKS_MAX    (FS_SCRATCH_BYTES / BLOCK_BYTES)
 
 struct repair {
@@ -44,7 +44,7 @@ static int change_result(struct fs_txn *txn, struct repair *repair, int error)
     return error == -ENOENT ? 0 : txn_broken(txn, error); /* nothing was there, nothing changed */
 }
 
-/* ---- items -------------------------------------------------------------------------------------- */
+/* ---- items ----------------------------------------------------------------------------------- */
 
 static int remove_body(struct fs_txn *txn, void *context)
 {
@@ -160,7 +160,7 @@ static int orphan_body(struct fs_txn *txn, void *context)
     return change_result(txn, repair, error);
 }
 
-/* ---- entries ------------------------------------------------------------------------------------ */
+/* ---- entries --------------------------------------------------------------------------------- */
 
 /* The entry at the fix's key; its name points into `data`. -ENOENT: it is gone. */
 static int read_entry(struct fs_txn *txn,
@@ -236,7 +236,7 @@ static int entry_move_body(struct fs_txn *txn, void *context)
     return change_result(txn, repair, error);
 }
 
-/* ---- extents ------------------------------------------------------------------------------------ */
+/* ---- extents --------------------------------------------------------------------------------- */
 
 /* The extent at file block `at`; -ENOENT: it is gone, or no extent. */
 static int
@@ -390,7 +390,7 @@ static int clone_steps(struct repair *repair, const struct op_change *change)
     return error;
 }
 
-/* ---- all ---------------------------------------------------------------------------------------- */
+/* ---- all ------------------------------------------------------------------------------------- */
 
 typedef int (*repair_body)(struct fs_txn *txn, void *context);
 

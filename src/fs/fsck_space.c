@@ -2,12 +2,13 @@
 /*
  * Free space against what is used, and what the super counts.
  *
- *     a group's bitmap should be:   fixed blocks | what nodes and extents took | beyond the end: set
- *     its summary:                  clear bits of that
- *     super:                        sum of those and of untouched groups; inodes; numbers
+ *     bitmap    should be: fixed blocks, what nodes and extents took, all beyond the group's end
+ *     summary   the clear bits of that
+ *     super     the sum of those and of untouched groups; inodes; numbers
  *
- * Looked at only when the whole tree was: what hangs below a lost node would look free. Repair writes
- * whole bitmaps and summaries anew, as raw blocks, so that transactions can be trusted with them.
+ * Looked at only when the whole tree was: what hangs below a lost node would look free. Repair
+ * writes whole bitmaps and summaries anew, as raw blocks, so that transactions can be trusted with
+ * them.
  */
 #include <errno.h>
 #include <string.h>
@@ -32,7 +33,7 @@ static uint32_t free_of(struct fsck *ck, uint32_t group, const uint8_t *bits)
     return blocks - bitmap_count_set(bits, 0, blocks);
 }
 
-/* ---- comparing ---------------------------------------------------------------------------------- */
+/* ---- comparing ------------------------------------------------------------------------------- */
 
 struct difference {
     uint32_t count;
@@ -61,6 +62,7 @@ say_difference(struct fsck *ck, uint32_t group, struct difference difference, co
     if (difference.count == 0) {
         return;
     }
+    struct fs_block first = fs_block_add(fs_group_start(&ck->super, group), difference.first);
     ck->space_wrong = true;
     ck->groups[group].wrong = true;
     fsck_say(ck,
@@ -71,7 +73,7 @@ say_difference(struct fsck *ck, uint32_t group, struct difference difference, co
              (unsigned long long)fs_group_bitmap(&ck->super, group).nr,
              difference.count,
              what,
-             (unsigned long long)(fs_group_start(&ck->super, group).nr + difference.first));
+             (unsigned long long)first.nr);
 }
 
 static void
@@ -199,7 +201,7 @@ int fsck_check_space(struct fsck *ck)
     return error;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------ */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static uint32_t longest_free_run(struct fsck *ck, uint32_t group, const uint8_t *bits)
 {

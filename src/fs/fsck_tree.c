@@ -7,10 +7,11 @@
  *     levels[1]       | * . |
  *     (leaf)            ----  -> ck->leaves
  *
- * A node counts when its address may hold one, nothing else is there, it verifies, has the level that
- * its parent expects, and its keys lie where its parents say (T1, T2 in btree.c). What does not count
- * breaks the tree; a good leaf in a wrong place stays in the list, marked so by its keys alone. Each
- * node takes its block in the map of used blocks, so a second way to it is found and never walked.
+ * A node counts when its address may hold one, nothing else is there, it verifies, has the level
+ * that its parent expects, and its keys lie where its parents say (T1, T2 in btree.c). What does
+ * not count breaks the tree; a good leaf in a wrong place stays in the list, marked so by its keys
+ * alone. Each node takes its block in the map of used blocks, so a second way to it is found and
+ * never walked.
  */
 #include <errno.h>
 #include <string.h>
@@ -21,8 +22,8 @@
 struct walk_level {
     uint8_t *node;
     struct fs_block block;
-    uint32_t slot;
     struct fs_key high; /* keys are below, when bounded */
+    uint32_t slot;
     bool bounded;
 };
 
@@ -164,7 +165,7 @@ int fsck_walk_tree(struct fsck *ck)
     uint32_t top = ck->super.tree_levels - 1;
     struct place place = {.block = ck->super.tree_root, .level = top};
     bool down = false;
-    for (uint32_t i = 0; i <= top; i++) {
+    for (uint32_t i = 0; i < FS_TREE_LEVELS_MAX; i++) {
         levels[i].node = ck->levels + (size_t)i * BLOCK_BYTES;
     }
     int error = walk_visit(ck, &place, levels[top].node, &down);
@@ -189,7 +190,7 @@ int fsck_walk_tree(struct fsck *ck)
     return error;
 }
 
-/* ---- items -------------------------------------------------------------------------------------- */
+/* ---- items ----------------------------------------------------------------------------------- */
 
 /* The last key seen, once there was one. */
 struct cursor {

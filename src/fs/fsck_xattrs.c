@@ -2,9 +2,9 @@
 /*
  * Extended attributes of one inode: their items, then the pieces of large values.
  *
- *     XATTR items                 -> ck->values: (id, bytes) of those kept in pieces, sorted by id
- *     XATTR_CHUNK items, by id    -> each must be the next piece of one of them, or of the value that
- *                                    the inode's orphan record names
+ *     XATTR items               -> ck->values: (id, bytes) of those kept in pieces, sorted by id
+ *     XATTR_CHUNK items, by id  -> each must be the next piece of one of them, or of the value
+ *                                  that the inode's orphan record names
  *
  * An attribute with a piece missing is dropped; its other pieces then belong to none, and go in the
  * round after.
@@ -134,7 +134,7 @@ void fsck_xattr_chunk(struct fsck *ck, const struct fsck_item *item)
     if (value == NULL) {
         bool freed_later = now->orphan != NULL && (now->orphan->what & FS_ORPHAN_XATTR) != 0 &&
                            now->orphan->value_id == id;
-        if (!freed_later) {
+        if (!freed_later && !fsck_is_deleting(ck)) {
             fsck_drop_item(ck, item, FSCK_XATTR, "belongs to no attribute");
         }
         return;
@@ -152,7 +152,7 @@ void fsck_xattr_finish(struct fsck *ck)
 {
     for (size_t i = 0; i < ck->values.count; i++) {
         const struct fsck_value *value = value_at(ck, i);
-        if (value->found == value->bytes && value->bytes > 0) {
+        if ((value->found == value->bytes && value->bytes > 0) || fsck_is_deleting(ck)) {
             continue;
         }
         fsck_say(ck,

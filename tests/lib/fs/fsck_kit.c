@@ -11,7 +11,7 @@
 
 #include "btree_node.h"
 
-/* ---- the sample --------------------------------------------------------------------------------- */
+/* ---- the sample ------------------------------------------------------------------------------ */
 
 static struct fs_name named(const char *text)
 {
@@ -86,12 +86,13 @@ static void make_attributes(struct kit *kit, uint64_t ino)
 /* A file whose map has several extents and a hole. */
 static void fill_file(struct kit *kit, uint64_t ino, uint64_t other)
 {
-    uint8_t *data = malloc(8 * BLOCK_BYTES);
+    const size_t block = BLOCK_BYTES;
+    uint8_t *data = malloc(8 * block);
     ck_assert_ptr_nonnull(data);
-    memset(data, 'd', 8 * BLOCK_BYTES);
+    memset(data, 'd', 8 * block);
     for (uint32_t i = 0; i < 6; i++) {
-        write_at(kit, ino, (uint64_t)i * 16 * BLOCK_BYTES, data, 5 * BLOCK_BYTES);
-        write_at(kit, other, (uint64_t)i * 8 * BLOCK_BYTES, data, 8 * BLOCK_BYTES);
+        write_at(kit, ino, (uint64_t)i * 16 * BLOCK_BYTES, data, 5 * block);
+        write_at(kit, other, (uint64_t)i * 8 * BLOCK_BYTES, data, 8 * block);
     }
     free(data);
 }
@@ -135,7 +136,7 @@ struct journal *sample_image(const struct sample *sample)
     return fake_journal_at(sample->journal, fake_units(sample->journal), false);
 }
 
-/* ---- the check ---------------------------------------------------------------------------------- */
+/* ---- the check ------------------------------------------------------------------------------- */
 
 static void keep_line(void *context, const char *line)
 {
@@ -184,7 +185,7 @@ void check_repairs(struct journal *journal, struct check_run *out_run)
                   out_run->text);
 }
 
-/* ---- walking ------------------------------------------------------------------------------------ */
+/* ---- walking --------------------------------------------------------------------------------- */
 
 struct walk {
     uint64_t *inos; /* found, still to be looked at */
@@ -272,7 +273,7 @@ uint64_t check_walk(struct journal *journal)
     return seen;
 }
 
-/* ---- images ------------------------------------------------------------------------------------- */
+/* ---- images ---------------------------------------------------------------------------------- */
 
 struct fs_super image_super(struct journal *journal)
 {

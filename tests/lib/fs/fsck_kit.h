@@ -27,8 +27,8 @@ struct sample {
     uint32_t many_files;
 };
 
-/* Beside the many: root, dir, sub, deep, bottom, file, other, twice, symlink, pipe, attributes, many,
- * kept. */
+/* Beside the many: root, dir, sub, deep, bottom, file, other, twice, symlink, pipe, attributes,
+ * many, kept. */
 #define SAMPLE_OTHERS 13u
 #define SAMPLE_TEXT   "contents of a small file"
 
@@ -48,11 +48,11 @@ struct check_run {
 int check_run(struct journal *journal, bool repair, struct check_run *out_run);
 /* Repairs, then checks again: that must be clean. Fails the test with the lines otherwise. */
 void check_repairs(struct journal *journal, struct check_run *out_run);
-/* Mounts, reads every directory, attribute list, link and file. Fails the test on any error. Returns how
- * many inodes there were. */
+/* Mounts, reads every directory, attribute list, link and file. Fails the test on any error.
+ * Returns how many inodes there were. */
 uint64_t check_walk(struct journal *journal);
 
-/* ---- looking at and changing an image ----------------------------------------------------------- */
+/* ---- looking at and changing an image -------------------------------------------------------- */
 
 struct fs_super image_super(struct journal *journal);
 void image_set_super(struct journal *journal, const struct fs_super *super, bool copy_too);

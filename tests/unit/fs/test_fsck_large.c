@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The check on a filesystem of several groups and a tree of three levels: losing inner nodes loses
- * nothing. And the check on random damage: it ends, does not crash, and what it repairs stays repaired.
+ * nothing. And the check on random damage: it ends, does not crash, and what it repairs stays
+ * repaired.
  */
 #include <check.h>
 #include <errno.h>
@@ -121,7 +122,7 @@ START_TEST(a_lost_root_with_lost_bitmaps_loses_nothing)
 }
 END_TEST
 
-/* ---- random damage ------------------------------------------------------------------------------ */
+/* ---- random damage --------------------------------------------------------------------------- */
 
 enum fuzz_kind {
     FUZZ_RAW,    /* as a disk damages blocks: checksums tell */
