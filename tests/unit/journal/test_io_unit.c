@@ -92,7 +92,8 @@ static void expect_in_log(struct fixture *f, struct log_block position, uint32_t
 
         ck_assert_int_eq(meta_cursor_next(&cursor, &payload), 1);
         ck_assert_int_eq(payload.type, parity ? LOG_PAYLOAD_PARITY : LOG_PAYLOAD_DATA);
-        ck_assert_uint_eq(payload.location_sectors, (parity ? i : 1000u + i) * BLOCK_SECTORS);
+        ck_assert_uint_eq(payload.location_sectors,
+                          (uint64_t)(parity ? i : 1000u + i) * BLOCK_SECTORS);
         kit_peek(
             &f->kit, kit_journal(&f->kit), log_ring_advance(&f->ring, position, i + 1u).nr, block);
         ck_assert_mem_eq(block, source(f, i), BLOCK_BYTES);

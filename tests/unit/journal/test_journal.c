@@ -257,9 +257,9 @@ START_TEST(a_commit_of_nothing_writes_nothing)
     ck_assert_int_eq(model_commit(&m, m.files.queue), 0);
     ck_assert_int_eq(model_write_data(&m, 0, 5), 0);
     ck_assert_int_eq(model_commit(&m, m.files.queue), 0);
-    ck_assert_uint_eq(model_status(&m).log_bytes, bytes + 6 * BLOCK_BYTES);
+    ck_assert_uint_eq(model_status(&m).log_bytes, bytes + UINT64_C(6) * BLOCK_BYTES);
     ck_assert_int_eq(model_commit(&m, m.files.queue), 0);
-    ck_assert_uint_eq(model_status(&m).log_bytes, bytes + 6 * BLOCK_BYTES);
+    ck_assert_uint_eq(model_status(&m).log_bytes, bytes + UINT64_C(6) * BLOCK_BYTES);
     ck_assert_uint_eq(model_status(&m).commits, 1);
     close_and_compare(&m);
 }
