@@ -4,13 +4,14 @@
  * "Recovery").
  *
  *   flush log -> scan -> look beyond -> start writing, flush members
- *                  |         |            -> closed layers, flush -> leftovers, flush -> tail -> open rows
- *                  |         \__ damaged: refused, unless accepted
+ *                  |         |            -> closed layers, flush -> leftovers, flush -> tail ->
+ *                  open rows |         \__ damaged: refused, unless accepted
  *                  \____________ read-only: the view keeps the scan, nothing is written
  *
  * Invariants:
  *   R1  what is read counts as durable, because everything was flushed before (sequence 23).
- *   R2  the log goes on contiguously: at the stop, with the seq after the newest unit; open rows are
+ *   R2  the log goes on contiguously: at the stop, with the seq after the newest unit; open rows
+ *   are
  *       again what they were, logged and not yet written out.
  *   R3  a log that is refused leaves every file as it was, superblocks included.
  *

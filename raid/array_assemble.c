@@ -111,10 +111,8 @@ static struct log_block tail_of(const struct md_device *device, uint64_t ring_bl
 {
     uint64_t sector = device->super.recovery_offset;
     if (sector % BLOCK_SECTORS != 0 || sector / BLOCK_SECTORS >= ring_blocks) {
-        msg_warn("array",
-                 "journal tail damaged path=%s tail_sector=%" PRIu64,
-                 device->path,
-                 sector);
+        msg_warn(
+            "array", "journal tail damaged path=%s tail_sector=%" PRIu64, device->path, sector);
         return log_block(UINT64_MAX);
     }
     return log_block(sector / BLOCK_SECTORS);

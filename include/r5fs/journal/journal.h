@@ -4,10 +4,12 @@
  * durable, then at some later time on the members. Order of writes: docs/LOG_PROTOCOL.md.
  *
  * Life of a block:  journal_write / txn block  ->  DIRTY  -> (commit) PLACED in an io unit
- *                   -> (journal flushed) LOGGED -> (row frozen, parity logged) FROZEN -> on the members
+ *                   -> (journal flushed) LOGGED -> (row frozen, parity logged) FROZEN -> on the
+ *                   members
  *
- * Who may wait: journal_reserve parks (before any lock of the caller's); journal_commit* wait for log
- * I/O; journal_read waits for member I/O. journal_write, journal_txn_join, journal_release never wait.
+ * Who may wait: journal_reserve parks (before any lock of the caller's); journal_commit* wait for
+ * log I/O; journal_read waits for member I/O. journal_write, journal_txn_join, journal_release
+ * never wait.
  */
 #ifndef R5FS_JOURNAL_JOURNAL_H
 #define R5FS_JOURNAL_JOURNAL_H
@@ -26,18 +28,19 @@
 
 struct journal;
 
-enum journal_mode { /* see journal_mode.c for the moves */
-                    JOURNAL_WRITE_BACK,
-                    JOURNAL_WRITE_THROUGH, /* a commit is answered when its rows are on the members */
-                    JOURNAL_READ_ONLY,     /* opened read-only, or without a journal device */
-                    JOURNAL_FAILED, /* the journal failed at run time: logged rows were written out, no new writes */
+/* See journal_mode.c for the moves. */
+enum journal_mode {
+    JOURNAL_WRITE_BACK,
+    JOURNAL_WRITE_THROUGH, /* a commit is answered when its rows are on the members */
+    JOURNAL_READ_ONLY,     /* opened read-only, or without a journal device */
+    JOURNAL_FAILED,        /* failed at run time: logged rows were written out, no new writes */
 };
 
-/* What the floor above registers. All run on the committing thread (a caller of journal_commit or the
- * log thread). None may call back into journal_reserve or journal_commit. */
+/* What the floor above registers. All run on the committing thread (a caller of journal_commit or
+ * the log thread). None may call back into journal_reserve or journal_commit. */
 struct journal_client {
-    /* From lock to unlock no transaction handle is open and nothing is written. Waits for handles to
-     * end; a holder of one waits for nothing but I/O. */
+    /* From lock to unlock no transaction handle is open and nothing is written. Waits for handles
+     * to end; a holder of one waits for nothing but I/O. */
     void (*lock)(void *context);
     /* The closing transaction's metadata blocks, each once; at most JOURNAL_TXN_BLOCKS_MAX. `seal`
      * is called first, once, so that checksums can be made. */
@@ -46,10 +49,12 @@ struct journal_client {
                   uint32_t index,
                   struct fs_block *out_address,
                   const uint8_t **out_data);
-    /* The blocks were copied: the transaction `txn` is closed, the next one (txn + 1) is running. */
+    /* The blocks were copied: the transaction `txn` is closed, the next one (txn + 1) is
+     * running. */
     void (*closed)(void *context, uint64_t txn);
     void (*unlock)(void *context);
-    /* `txn` and all before it are durable (result 0), or will not become so (-EIO: journal failed). */
+    /* `txn` and all before it are durable (result 0), or will not become so (-EIO: journal
+     * failed). */
     void (*durable)(void *context, uint64_t txn, int result);
     void *context;
 };
@@ -94,15 +99,18 @@ struct journal_status {
     struct journal_recovered recovered;
 };
 
-/* Zeroes the ring and writes the one empty meta block that starts a log. The array was just created. */
+/* Zeroes the ring and writes the one empty meta block that starts a log. The array was just
+ * created. */
 R5_MUST_CHECK int journal_format(struct array *array, struct io_queue *queue);
-/* Least ring, in blocks, that the reserves allow for this array (docs/LOG_PROTOCOL.md, "Reserves"). */
+/* Least ring, in blocks, that the reserves allow for this array (docs/LOG_PROTOCOL.md,
+ * "Reserves"). */
 uint64_t journal_least_blocks(const struct geometry *geometry);
 
-/* Runs recovery and starts the log thread (none when read_only). The array is assembled; writing to it
- * is started here (unless read_only, or it was already) once the log was found good, and stopped by the
- * caller after journal_close (array_is_writing). -EBADMSG: acknowledged log is damaged, `out_why` names the loss
- * and the way out; -ENOSPC: the ring or the memory is too small, with the size needed. */
+/* Runs recovery and starts the log thread (none when read_only). The array is assembled; writing to
+ * it is started here (unless read_only, or it was already) once the log was found good, and stopped
+ * by the caller after journal_close (array_is_writing). -EBADMSG: acknowledged log is damaged,
+ * `out_why` names the loss and the way out; -ENOSPC: the ring or the memory is too small, with the
+ * size needed. */
 R5_MUST_CHECK int journal_open(struct journal **out_journal,
                                struct array *array,
                                const struct journal_options *options,
@@ -129,8 +137,8 @@ R5_MUST_CHECK int journal_read(struct journal *journal,
 
 /* ---- reservations --------------------------------------------------------------------------- */
 
-/* Embedded by the caller; zeroed before the first use. Everything an operation will need: memory for
- * the images, log space for data, parity and meta blocks, room in the running transaction. */
+/* Embedded by the caller; zeroed before the first use. Everything an operation will need: memory
+ * for the images, log space for data, parity and meta blocks, room in the running transaction. */
 struct journal_reservation {
     uint32_t data_blocks;    /* still unused [caller] */
     uint32_t meta_blocks;    /* still unused [caller] */
@@ -144,7 +152,8 @@ struct journal_reservation {
 };
 
 /* All or none, first in first out. Waits until granted; the caller holds no lock and no other
- * reservation. -EINTR after journal_interrupt; -EROFS read-only or failed; -EINVAL above the limits. */
+ * reservation. -EINTR after journal_interrupt; -EROFS read-only or failed; -EINVAL above the
+ * limits. */
 R5_MUST_CHECK int journal_reserve(struct journal *journal,
                                   struct journal_reservation *reservation,
                                   uint32_t data_blocks,
@@ -154,7 +163,8 @@ void journal_interrupt(struct journal *journal, struct journal_reservation *rese
 /* Gives back what was not used. */
 void journal_release(struct journal *journal, struct journal_reservation *reservation);
 
-/* ---- writing (under the client's lock against commit, see journal_client) --------------------- */
+/* ---- writing (under the client's lock against commit, see journal_client)
+ * --------------------- */
 
 /* The block's new contents, volatile until the next commit. Takes one data block of the reservation
  * when the block has no dirty image yet. Copies `data`. */
@@ -162,8 +172,8 @@ void journal_write(struct journal *journal,
                    struct journal_reservation *reservation,
                    struct fs_block block,
                    const uint8_t *data);
-/* A metadata block was dirtied for the first time in the running transaction: moves one metadata block
- * of the reservation to the transaction. The contents are fetched when it closes. */
+/* A metadata block was dirtied for the first time in the running transaction: moves one metadata
+ * block of the reservation to the transaction. The contents are fetched when it closes. */
 void journal_txn_join(struct journal *journal, struct journal_reservation *reservation);
 /* A metadata block left the running transaction (freed again before it closed): the reverse. */
 void journal_txn_leave(struct journal *journal, struct journal_reservation *reservation);
@@ -174,8 +184,8 @@ void journal_discard(struct journal *journal, struct fs_block first, uint64_t co
 
 /* Number of the running transaction; a commit of it covers everything written so far. */
 uint64_t journal_running_txn(struct journal *journal);
-/* Returns when transaction `txn` and all data written before it closed are durable. The caller leads
- * the commit itself when none is in flight, else it follows. No lock and no reservation held.
+/* Returns when transaction `txn` and all data written before it closed are durable. The caller
+ * leads the commit itself when none is in flight, else it follows. No lock and no reservation held.
  * -EIO when the journal failed. */
 R5_MUST_CHECK int journal_commit(struct journal *journal, struct io_queue *queue, uint64_t txn);
 /* Commit, then everything on the members and the log empty; stays open. */
