@@ -109,6 +109,7 @@ enum fsck_field {
     FSCK_FIELD_NLINK,
     FSCK_FIELD_PRESENCE,
     FSCK_FIELD_XATTR_NEXT,
+    FSCK_FIELD_MODE,
     FSCK_FIELD_PLAIN, /* times and record padding as inode_encode writes them */
 };
 

@@ -104,6 +104,7 @@ static void set_field(struct fs_inode *inode, enum fsck_field field, uint64_t va
     case FSCK_FIELD_NLINK: inode->nlink = (uint32_t)value; break;
     case FSCK_FIELD_PRESENCE: inode->presence = (uint32_t)value; break;
     case FSCK_FIELD_XATTR_NEXT: inode->xattr_next = (uint32_t)value; break;
+    case FSCK_FIELD_MODE: inode->mode = (uint32_t)value; break;
     case FSCK_FIELD_PLAIN:
     default: break; /* writing it is enough */
     }

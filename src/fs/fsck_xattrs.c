@@ -30,6 +30,24 @@ void fsck_xattr_begin(struct fsck *ck)
     fsck_forget_names(ck);
 }
 
+/* The permission bits follow the access list (A2 in acl.c). */
+static void compare_mode(struct fsck *ck, const struct xattr_item *attribute)
+{
+    const struct fs_inode *inode = &ck->now->inode;
+    bool plain = false;
+    uint32_t mode = acl_to_mode(attribute->value, attribute->value_bytes, inode->mode, &plain);
+    if (mode != inode->mode) {
+        fsck_say(ck,
+                 FSCK_XATTR,
+                 true,
+                 "inode %llu: mode is %o, but its access list says %o",
+                 (unsigned long long)inode->ino,
+                 inode->mode,
+                 mode);
+        fsck_set_field(ck, inode->ino, FSCK_FIELD_MODE, mode);
+    }
+}
+
 /* What the special attributes must be, and the inode's bits for them. */
 static const char *special_problem(struct fsck *ck, const struct xattr_item *attribute)
 {
@@ -49,6 +67,9 @@ static const char *special_problem(struct fsck *ck, const struct xattr_item *att
     }
     if (inherited && !S_ISDIR(now->inode.mode)) {
         return "only directories have a default access list";
+    }
+    if (access) {
+        compare_mode(ck, attribute);
     }
     now->presence |= access ? FS_INODE_HAS_ACL : 0;
     now->presence |= inherited ? FS_INODE_HAS_DEFAULT_ACL : 0;

@@ -111,7 +111,7 @@ static void wrong_directory_nlink(struct journal *journal, char want[DAMAGE_WANT
     struct fs_inode inode = get_inode(journal, sample.dir);
     inode.nlink = 9;
     put_inode(journal, &inode);
-    WANT("inode %llu: link count is 9, should be 3", LL(sample.dir));
+    WANT("inode %llu: link count is 9, should be 4", LL(sample.dir));
 }
 
 static void wrong_directory_size(struct journal *journal, char want[DAMAGE_WANT_BYTES])
@@ -366,6 +366,14 @@ static void attribute_list_wrong(struct journal *journal, char want[DAMAGE_WANT_
     WANT("inode %llu: attribute at %llu", LL(sample.attributes), LL(key.offset));
 }
 
+static void mode_against_list(struct journal *journal, char want[DAMAGE_WANT_BYTES])
+{
+    struct fs_inode inode = get_inode(journal, sample.attributes);
+    inode.mode ^= 0070;
+    put_inode(journal, &inode);
+    WANT("inode %llu: mode is 100721, but its access list says 100751", LL(sample.attributes));
+}
+
 static void attribute_number_low(struct journal *journal, char want[DAMAGE_WANT_BYTES])
 {
     struct fs_inode inode = get_inode(journal, sample.attributes);
@@ -443,6 +451,7 @@ const struct damage_case damage_items[] = {
     DAMAGE(attribute_piece_missing, false),
     DAMAGE(attribute_missing, false),
     DAMAGE(attribute_list_wrong, false),
+    DAMAGE(mode_against_list, false),
     DAMAGE(attribute_number_low, false),
     DAMAGE(item_of_unknown_kind, false),
     DAMAGE(orphan_of_nobody, false),

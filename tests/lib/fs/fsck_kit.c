@@ -64,7 +64,7 @@ set_attribute(struct kit *kit, uint64_t ino, const char *name, const uint8_t *va
     ck_assert_msg(error == 0, "attribute %s: %d", name, error);
 }
 
-static void make_attributes(struct kit *kit, uint64_t ino)
+static void make_attributes(struct kit *kit, uint64_t ino, uint64_t dir)
 {
     /* owner rwx, user 7 r--, group r--, mask r--, other --- */
     static const uint8_t list[] = {
@@ -81,6 +81,12 @@ static void make_attributes(struct kit *kit, uint64_t ino)
     set_attribute(kit, ino, "user.large", large, sizeof(large));
     set_attribute(kit, ino, "trusted.larger", large, 5000);
     set_attribute(kit, ino, "system.posix_acl_access", list, sizeof(list));
+    const struct fs_attr in = {.mode = 0751};
+    struct fs_attr out;
+    ck_assert_int_eq(fs_setattr(kit->fs, &kit->thread, ino, &in, FS_SET_MODE, &out), 0);
+    set_attribute(kit, dir, "system.posix_acl_default", list, sizeof(list));
+    (void)make(kit, dir, "inherits", S_IFREG | 0666); /* its number is not needed */
+    (void)make(kit, dir, "inherits too", S_IFDIR | 0777);
 }
 
 /* A file whose map has several extents and a hole. */
@@ -115,7 +121,7 @@ void sample_make(struct sample *sample, uint64_t volume_blocks, uint32_t many_fi
     sample->symlink = make(&kit, sample->dir, "symlink", S_IFLNK | 0777);
     (void)make(&kit, sample->dir, "pipe", S_IFIFO | 0600); /* likewise */
     sample->attributes = make_file(&kit, sample->dir, "attributes");
-    make_attributes(&kit, sample->attributes);
+    make_attributes(&kit, sample->attributes, make(&kit, sample->dir, "listed", S_IFDIR | 0770));
     sample->many = make(&kit, FS_ROOT_INO, "many", S_IFDIR | 0755);
     for (uint32_t i = 0; i < many_files; i++) {
         char name[64];

@@ -47,7 +47,7 @@ START_TEST(a_sound_filesystem_is_clean)
     ck_assert_int_eq(check_run(journal, false, &run), 0);
     ck_assert_msg(run.result.problems == 0, "%s", run.text);
     ck_assert_str_eq(run.text, "");
-    ck_assert_uint_eq(run.result.directories, 5);
+    ck_assert_uint_eq(run.result.directories, 7);
     ck_assert_uint_eq(run.result.files + run.result.directories, SAMPLE_INODES);
     uint64_t commits = fake_commit_count(journal);
     ck_assert_int_eq(check_run(journal, true, &run), 0);
