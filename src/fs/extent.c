@@ -102,26 +102,28 @@ static int window_take(struct extent_window *window, const struct btree_path *pa
     return 0;
 }
 
-/* The last extent that begins at or before the window: it may reach into it, touch it, or only name the
- * place behind which new blocks are wanted. Leaves the path on the item after it. */
+/* The last extent that begins before the window: it may reach into it, touch it, or only name the place
+ * behind which new blocks are wanted. Leaves the path on the item after it. */
 static int window_begin(struct extent_window *window, struct btree_path *path)
 {
     struct fs_key key = fs_key(window->ino, FS_ITEM_EXTENT, window->first);
+    struct extent extent;
+    if (window->first == 0) {
+        return btree_seek(path, &key);
+    }
+    key.offset--;
     int error = btree_seek_last(path, &key);
     if (error == -ENOENT || (error == 0 && !path_on_extent(path, window->ino))) {
         btree_path_release(path);
         return btree_seek(path, &key);
     }
-    struct extent extent;
     if (error == 0) {
         error = path_extent(path, &extent);
     }
     if (error != 0) {
         return error;
     }
-    if (extent.first < window->first) {
-        window->goal = fs_block_add(extent.start, extent.count);
-    }
+    window->goal = fs_block_add(extent.start, extent.count);
     if (extent_end(&extent) >= window->first) {
         window->items[0] = extent;
         window->count = 1;
