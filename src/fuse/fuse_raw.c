@@ -48,6 +48,27 @@ uint64_t fuse_raw_unique(const void *request)
     return ((const struct fuse_in_header *)request)->unique;
 }
 
+bool fuse_raw_may_park(const void *request)
+{
+    switch (((const struct fuse_in_header *)request)->opcode) {
+    case FUSE_SETATTR:
+    case FUSE_SYMLINK:
+    case FUSE_MKNOD:
+    case FUSE_MKDIR:
+    case FUSE_UNLINK:
+    case FUSE_RMDIR:
+    case FUSE_RENAME:
+    case FUSE_RENAME2:
+    case FUSE_LINK:
+    case FUSE_WRITE:
+    case FUSE_SETXATTR:
+    case FUSE_REMOVEXATTR:
+    case FUSE_CREATE:
+    case FUSE_FALLOCATE: return true;
+    default: return false;
+    }
+}
+
 static void reply(const struct fuse_server *server, uint64_t unique, int err)
 {
     struct fuse_out_header out = {.len = sizeof(out), .error = err, .unique = unique};
@@ -103,6 +124,11 @@ static bool interrupt_worker(struct fuse_worker *worker, uint64_t unique)
     return found;
 }
 
+static bool requester_is_killed(const void *request)
+{
+    return task_is_killed(((const struct fuse_in_header *)request)->pid);
+}
+
 /* EAGAIN makes the kernel send it again: the request is between read(2) and its worker, or it has
  * been answered and the kernel drops the interrupt by itself. */
 static void handle_interrupt(struct fuse_worker *worker, const struct fuse_in_header *in)
@@ -110,12 +136,16 @@ static void handle_interrupt(struct fuse_worker *worker, const struct fuse_in_he
     struct fuse_server *server = worker->server;
     const struct fuse_interrupt_in *arg = (const void *)(in + 1);
 
-    for (uint32_t i = 0; i < server->worker_count; i++) {
-        if (interrupt_worker(&server->workers[i], arg->unique)) {
-            return;
-        }
+    bool found = false;
+    if (fuse_inbox_drop(&server->inbox, arg->unique, requester_is_killed, &found)) {
+        reply(server, arg->unique, -EINTR);
     }
-    reply(server, in->unique, -EAGAIN);
+    for (uint32_t i = 0; i < server->worker_count && !found; i++) {
+        found = interrupt_worker(&server->workers[i], arg->unique);
+    }
+    if (!found) {
+        reply(server, in->unique, -EAGAIN);
+    }
 }
 
 /* ---- SETXATTR -------------------------------------------------------------------------------- */

@@ -20,6 +20,8 @@
  * true. `request` has `bytes` bytes and is 8-byte aligned. */
 bool fuse_raw_handle(struct fuse_worker *worker, const void *request, size_t bytes);
 uint64_t fuse_raw_unique(const void *request);
+/* Whether its handler may wait for a reservation. */
+bool fuse_raw_may_park(const void *request);
 /* Of the WRITE being answered: the writer is not allowed to keep suid, sgid. */
 bool fuse_raw_write_kills_priv(const struct fuse_worker *worker);
 /* A reply on its way out: adds the flags to INIT's that libfuse leaves out. */

@@ -44,7 +44,8 @@
 size_t fuse_server_need(uint32_t worker_count, uint64_t node_count)
 {
     return (sizeof(struct fuse_worker) + fuse_worker_need()) * worker_count +
-           fuse_nodes_need(node_count) + fuse_control_need() + fuse_worker_need() + BLOCK_BYTES;
+           fuse_nodes_need(node_count) + fuse_control_need() + fuse_inbox_need(worker_count) +
+           fuse_worker_need() + BLOCK_BYTES;
 }
 
 /* ---- start ----------------------------------------------------------------------------------- */
@@ -97,6 +98,7 @@ int fuse_server_start(struct fuse_server *server,
     server->fd = -1;
     install_wake_signal();
     fuse_nodes_init(&server->nodes, arena, node_count, worker_count / 2);
+    fuse_inbox_init(&server->inbox, arena, worker_count);
     server->workers = arena_take_array(arena, struct fuse_worker, worker_count);
     server->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int err = server->ended_fd < 0 ? -errno : fuse_control_init(&server->control, arena);
@@ -360,6 +362,7 @@ void fuse_server_fini(struct fuse_server *server)
         server->session = NULL;
         server->fd = -1;
     }
+    fuse_inbox_fini(&server->inbox);
     fuse_nodes_fini(&server->nodes);
     if (server->ended_fd >= 0) {
         (void)close(server->ended_fd); /* an eventfd has nothing to lose */

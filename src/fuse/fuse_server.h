@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "fuse_control.h"
+#include "fuse_inbox.h"
 #include "fuse_nodes.h"
 #include "r5fs/base/env.h"
 #include "r5fs/fs/fs.h"
@@ -35,7 +36,7 @@ struct fuse_worker {
     struct fuse_server *server; /* [fixed] */
     struct env_thread *handle;  /* [starter] */
     struct fs_thread thread;
-    uint8_t *payload;        /* [fixed] block-aligned; a page before it, two blocks after 1 MiB */
+    uint8_t *payload;        /* block-aligned; a page before it, two blocks after 1 MiB */
     struct fuse_node *spare; /* for the next inode that the kernel is told of */
     const void *request;     /* raw bytes of the request that is being answered */
     struct env_mutex lock;
@@ -68,6 +69,8 @@ struct fuse_server {
 
     struct fuse_nodes nodes;
     struct fuse_control control;
+    struct fuse_inbox inbox;
+    atomic_uint readers;         /* workers in read(2) [any] */
     struct fuse_worker *workers; /* [fixed] */
     uint32_t worker_count;       /* [fixed] */
     struct fuse_worker reaper;   /* a worker's memory, but it reads no requests */

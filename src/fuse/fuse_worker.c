@@ -99,6 +99,11 @@ void fuse_worker_leave(struct fuse_worker *worker)
     current = NULL;
 }
 
+static uint8_t *request_of(const struct fuse_worker *worker)
+{
+    return worker->payload - FUSE_RAW_WRITE_HEAD_BYTES;
+}
+
 static void answer(struct fuse_worker *worker, uint8_t *request, size_t bytes)
 {
     struct fuse_buf buffer = {.size = bytes, .mem = request, .fd = -1};
@@ -120,20 +125,53 @@ static void answer(struct fuse_worker *worker, uint8_t *request, size_t bytes)
     atomic_fetch_add_explicit(&worker->answered, 1, memory_order_relaxed);
 }
 
+/* Whether to keep reading rather than to answer: nobody else reads, and the handler may park. What
+ * would unpark the others or end their tasks must be read by somebody. */
+static bool must_read_on(const struct fuse_worker *worker, const void *request)
+{
+    const struct fuse_server *server = worker->server;
+
+    return server->worker_count > 1 && fuse_raw_may_park(request) &&
+           atomic_load(&server->readers) == 0;
+}
+
+/* The next request in the worker's buffer: one that was set aside, if somebody else goes on reading,
+ * else one from the kernel. In this order: whoever sets one aside counts itself as a reader after
+ * that, so of two workers that come here at the same time one sees the other or the request. */
+static ssize_t receive(struct fuse_worker *worker, bool *out_aside, int *out_error)
+{
+    struct fuse_server *server = worker->server;
+    ssize_t bytes = -1;
+
+    *out_error = EINTR;
+    bool others = atomic_fetch_add(&server->readers, 1) > 0;
+    size_t aside = others ? fuse_inbox_take(&server->inbox, worker) : 0;
+    *out_aside = aside > 0;
+    if (aside > 0) {
+        bytes = (ssize_t)aside;
+    } else {
+        atomic_store(&worker->reading, true);
+        if (!atomic_load(&server->stopping)) {
+            bytes = read(server->fd, request_of(worker), REQUEST_BYTES_MAX);
+            *out_error = errno;
+        }
+        atomic_store(&worker->reading, false);
+    }
+    atomic_fetch_sub(&server->readers, 1);
+    return bytes;
+}
+
 enum fuse_received fuse_worker_receive(struct fuse_worker *worker)
 {
-    uint8_t *request = worker->payload - FUSE_RAW_WRITE_HEAD_BYTES;
-    ssize_t bytes = -1;
-    int error = EINTR;
+    int error = 0;
+    bool aside = false;
+    ssize_t bytes = receive(worker, &aside, &error);
 
-    atomic_store(&worker->reading, true);
-    if (!atomic_load(&worker->server->stopping)) {
-        bytes = read(worker->server->fd, request, REQUEST_BYTES_MAX);
-        error = errno;
-    }
-    atomic_store(&worker->reading, false);
     if (bytes > 0) {
-        answer(worker, request, (size_t)bytes);
+        if (aside || !must_read_on(worker, request_of(worker)) ||
+            !fuse_inbox_put(&worker->server->inbox, worker, (size_t)bytes)) {
+            answer(worker, request_of(worker), (size_t)bytes);
+        }
         return FUSE_RECEIVED_REQUEST;
     }
     if (bytes < 0 && (error == EINTR || error == EAGAIN || error == ENOENT)) {

@@ -151,7 +151,7 @@ static uint32_t worker_count(const struct mount_options *options)
         count = 2 * (uint64_t)(processors > 0 ? processors : 1) + 4;
         count = max_u64(WORKERS_DEFAULT_MIN, min_u64(count, WORKERS_DEFAULT_MAX));
     }
-    uint64_t each = FUSE_BUFFER_BYTES + FUSE_SCRATCH_BYTES;
+    uint64_t each = 2 * FUSE_BUFFER_BYTES + FUSE_SCRATCH_BYTES; /* with a slot of the inbox */
     uint64_t most = max_u64(2, options->memory_bytes / WORKERS_MEMORY_SHARE / each);
     return (uint32_t)min_u64(min_u64(count, most), FUSE_WORKERS_MAX);
 }
