@@ -215,25 +215,21 @@ static int try_assemble(struct serve *serve, bool without_journal)
 /* Without its journal a filesystem can only be read; that is said, and done. */
 static int assemble(struct serve *serve)
 {
-    int err = try_assemble(serve, serve->read_only);
+    int err = try_assemble(serve, serve->options->mount.norecovery);
 
-    if (err == -ENXIO && !serve->read_only) {
+    if (err == -ENXIO) {
         char why[FUSE_SERVE_WHY_BYTES];
         (void)snprintf(why, sizeof(why), "%s", serve->why);
         serve->read_only = true;
         err = try_assemble(serve, true);
         if (err == 0) {
-            msg_warn("mount", "%s; mounted read-only", why);
+            msg_warn("mount", "%s: mounted read-only, without what only the journal has", why);
         }
     }
-    if (err != 0) {
-        return err;
+    if (err == 0) {
+        serve->stage = SERVE_ASSEMBLED;
     }
-    serve->stage = SERVE_ASSEMBLED;
-    for (unsigned i = 0; i < array_problem_count(serve->array); i++) {
-        msg_warn("mount", "%s", array_problem(serve->array, i));
-    }
-    return 0;
+    return err;
 }
 
 static int start_workers(struct serve *serve)

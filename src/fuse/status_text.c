@@ -53,15 +53,13 @@ static void put_journal(struct text_out *out, const struct status_facts *facts)
 {
     const struct journal_status *journal = &facts->journal;
 
-    if (!facts->have_journal) {
+    if (!facts->have_journal || facts->journal_device != JOURNAL_DEVICE_OK) {
         text_out_put(out, "journal   %s\n", status_word_journal(facts->journal_device));
         return;
     }
     text_out_put(out,
                  "journal   %s, %.1f of %.0f MiB in use, dirty %.1f MiB",
-                 facts->journal_device == JOURNAL_DEVICE_OK
-                     ? status_word_mode(journal->mode)
-                     : status_word_journal(facts->journal_device),
+                 status_word_mode(journal->mode),
                  (double)journal->used_blocks * BLOCK_BYTES / MIB,
                  (double)journal->ring_blocks * BLOCK_BYTES / MIB,
                  (double)journal->dirty_blocks * BLOCK_BYTES / MIB);
