@@ -136,8 +136,9 @@ static bool must_read_on(const struct fuse_worker *worker, const void *request)
 }
 
 /* The next request in the worker's buffer: one that was set aside, if somebody else goes on
- * reading, else one from the kernel. In this order: whoever sets one aside counts itself as a reader after
- * that, so of two workers that come here at the same time one sees the other or the request. */
+ * reading, else one from the kernel. In this order: whoever sets one aside counts itself as a
+ * reader after that, so of two workers that come here at the same time one sees the other or the
+ * request. */
 static ssize_t receive(struct fuse_worker *worker, bool *out_aside, int *out_error)
 {
     struct fuse_server *server = worker->server;
