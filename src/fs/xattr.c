@@ -7,7 +7,7 @@
  *                         (value id << 8 | 0), (value id << 8 | 1), ...
  *
  *   X1  a name stands once, below the offset of its hash, at any of the 256 indices
- *   X2  chunks that no attribute names are named by the inode's orphan record
+ *   X2  chunks that no attribute names are named by the inode's orphan record, or it says DELETE
  *   X3  presence bits of the inode say which of the special attributes exist, and whether any does
  *   X4  access lists, default lists and security.capability are never chunked
  *

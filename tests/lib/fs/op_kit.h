@@ -35,8 +35,4 @@ int op_set_xattr(struct kit *kit, uint64_t ino, const char *name, const void *va
 int64_t op_get_xattr(struct kit *kit, uint64_t ino, const char *name, void *value, size_t size);
 void must_sync(struct kit *kit);
 uint64_t must_free_blocks(struct kit *kit);
-/* fs_check finds nothing wrong with what is durable. The filesystem is not mounted, or was synced and
- * nothing happened since. */
-void must_be_consistent(struct kit *kit);
-
 #endif
