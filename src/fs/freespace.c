@@ -8,6 +8,10 @@
  * be taken: plain operations leave super.reserve_blocks over, and what they leave lies in the meta
  * group as far as there is choice (freespace_search.c), where tree nodes are taken.
  *
+ * Operations reserve for the worst case and give back most of it. So whoever deletes waits for what
+ * others hold before it says that the disk is full: any number of deleters gets through, if need be
+ * one after the other. The holders need nothing of those who wait.
+ *
  * A damaged count can only make an allocation fail with -ENOSPC before anything was changed, never
  * hand out a block whose bit is set.
  */
@@ -31,6 +35,7 @@ void freespace_init(struct fs *fs, struct arena *arena)
     struct freespace *space = &fs->space;
     memset(space, 0, sizeof(*space));
     env_mutex_init(&space->lock);
+    env_cond_init(&space->unreserved);
     list_init(&space->shadows);
     list_init(&space->shadows_free);
     struct freespace_shadow *shadows =
@@ -43,6 +48,7 @@ void freespace_init(struct fs *fs, struct arena *arena)
 
 void freespace_fini(struct fs *fs)
 {
+    env_cond_fini(&fs->space.unreserved);
     env_mutex_fini(&fs->space.lock);
 }
 
@@ -53,17 +59,28 @@ static struct freespace_shadow *shadow_from_link(struct list_node *node)
 
 /* ---- counts ---------------------------------------------------------------------------------- */
 
+/* [space lock] */
+static bool reserve_fits(const struct fs *fs, uint64_t blocks, bool deep)
+{
+    const struct freespace *space = &fs->space;
+    uint64_t taken = space->shadowed + space->reserved + (deep ? 0 : fs->super.reserve_blocks);
+    return blocks == 0 ||
+           (taken <= fs->super.free_blocks && blocks <= fs->super.free_blocks - taken);
+}
+
 int freespace_reserve(struct fs *fs, uint64_t blocks, bool deep)
 {
     struct freespace *space = &fs->space;
     env_mutex_lock(&space->lock);
-    uint64_t taken = space->shadowed + space->reserved + (deep ? 0 : fs->super.reserve_blocks);
-    bool fits = taken <= fs->super.free_blocks && blocks <= fs->super.free_blocks - taken;
-    if (fits || blocks == 0) {
+    while (deep && space->reserved > 0 && !reserve_fits(fs, blocks, deep)) {
+        env_cond_wait(&space->unreserved, &space->lock);
+    }
+    bool fits = reserve_fits(fs, blocks, deep);
+    if (fits) {
         space->reserved += blocks;
     }
     env_mutex_unlock(&space->lock);
-    return fits || blocks == 0 ? 0 : -ENOSPC;
+    return fits ? 0 : -ENOSPC;
 }
 
 void freespace_unreserve(struct fs *fs, uint64_t blocks)
@@ -71,6 +88,7 @@ void freespace_unreserve(struct fs *fs, uint64_t blocks)
     env_mutex_lock(&fs->space.lock);
     R5_CHECK(fs->space.reserved >= blocks);
     fs->space.reserved -= blocks;
+    env_cond_broadcast(&fs->space.unreserved);
     env_mutex_unlock(&fs->space.lock);
 }
 

@@ -45,6 +45,7 @@ struct freespace {
     struct env_mutex lock;         /* the counts */
     uint64_t shadowed;             /* [lock] freed, not durable */
     uint64_t reserved;             /* [lock] by open transactions */
+    struct env_cond unreserved;    /* a transaction ended */
     struct list_node shadows;      /* [op_lock] in use, newest transaction first */
     struct list_node shadows_free; /* [op_lock] */
     struct fs_block cursor;        /* [op_lock] where the last file allocation ended */
@@ -55,7 +56,8 @@ size_t freespace_memory_need(void);
 void freespace_init(struct fs *fs, struct arena *arena);
 void freespace_fini(struct fs *fs);
 
-/* For txn.c. Reserves blocks; -ENOSPC. */
+/* For txn.c. Reserves blocks; -ENOSPC. `deep` waits for other transactions to end before it says so:
+ * the caller holds no reservation and no lock. */
 R5_MUST_CHECK int freespace_reserve(struct fs *fs, uint64_t blocks, bool deep);
 void freespace_unreserve(struct fs *fs, uint64_t blocks);
 /* Whether a commit would give something back. */

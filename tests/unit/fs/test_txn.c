@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Transactions: what they reserve and give back, what becomes durable, what stops them; many threads. */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -122,6 +123,46 @@ START_TEST(space_is_granted_to_one_of_two_that_ask_for_all)
     ck_assert_int_eq(txn_begin(&second, kit.fs, &other, &one), 0);
     txn_end(&second);
     kit_thread_fini(&other);
+    kit_fini(&kit);
+}
+END_TEST
+
+struct deleter {
+    struct fs *fs;
+    struct fs_thread thread;
+    atomic_bool begun;
+    int result;
+};
+
+static void begin_deleting(void *context)
+{
+    struct deleter *deleter = context;
+    const struct txn_need need = {.inserts = 1, .removes = 1, .deep = true};
+    struct fs_txn txn;
+    deleter->result = txn_begin(&txn, deleter->fs, &deleter->thread, &need);
+    atomic_store(&deleter->begun, true);
+    txn_end(&txn);
+}
+
+START_TEST(deleting_waits_for_what_others_only_reserved)
+{
+    struct kit kit;
+    struct fs_txn all_of_it;
+    struct env_thread *thread = NULL;
+    kit_init(&kit, &(struct fake_options){0});
+    struct deleter deleter = {.fs = kit.fs};
+    kit_thread_init(&deleter.thread);
+    const struct txn_need need = {
+        .allocate = (uint32_t)kit.fs->super.free_blocks, .alloc_runs = 1, .deep = true};
+    ck_assert_int_eq(txn_begin(&all_of_it, kit.fs, &kit.thread, &need), 0);
+    ck_assert_int_eq(env_thread_start(&thread, "deleter", begin_deleting, &deleter), 0);
+    env_sleep_ns(UINT64_C(50000000));
+    bool too_early = atomic_load(&deleter.begun);
+    txn_end(&all_of_it);
+    env_thread_join(thread);
+    ck_assert(!too_early);
+    ck_assert_int_eq(deleter.result, 0);
+    kit_thread_fini(&deleter.thread);
     kit_fini(&kit);
 }
 END_TEST
@@ -341,6 +382,7 @@ int main(void)
     tcase_add_test(reserve, operations_of_every_shape_fit_into_the_smallest_journal);
     tcase_add_test(reserve, transaction_that_is_given_up_leaves_nothing_behind);
     tcase_add_test(reserve, space_is_granted_to_one_of_two_that_ask_for_all);
+    tcase_add_test(reserve, deleting_waits_for_what_others_only_reserved);
     suite_add_tcase(suite, reserve);
     TCase *durable = tcase_create("durable");
     tcase_set_timeout(durable, 120);
