@@ -10,9 +10,10 @@
  *   D3  inode.size of a directory is the number of its entries
  *
  * readdir goes in batches: entries are copied into the thread's scratch under the tree lock, their
- * attributes are looked up, then they are given out with no lock held. Going on from a cookie is one
- * search. An entry that was removed between both looks is left out. Failure: an item that cannot be
- * an entry is -EUCLEAN with its block's address. Any thread.
+ * attributes are looked up, then they are given out with no lock held. Going on from a cookie is
+ * one search. An entry whose inode is not there (removed between both looks, or damage) is given
+ * without attributes. Failure: an item that cannot be an entry is -EUCLEAN with its block's address.
+ * Any thread.
  */
 #include "dir.h"
 
@@ -59,8 +60,8 @@ path_entry(const struct btree_path *path, struct dir_entry *out_entry, struct fs
     return 0;
 }
 
-/* One item of equal hash: is it the name? Follows which index is free below it. -EAGAIN has its usual
- * meaning; -ENOENT: look at the next. */
+/* One item of equal hash: is it the name? Follows which index is free below it. -EAGAIN has its
+ * usual meaning; -ENOENT: look at the next. */
 static int find_look(const struct btree_path *path,
                      struct fs_name name,
                      struct dir_entry *out_entry,
@@ -178,7 +179,7 @@ int dir_point(struct fs_txn *txn, uint64_t dir, const struct dir_entry *entry)
     return error;
 }
 
-/* ---- readdir ------------------------------------------------------------------------------------ */
+/* ---- readdir ------------------------------------------------------------------------------- */
 
 #define DIR_BATCH 128u
 
@@ -210,8 +211,8 @@ static int batch_take(struct dir_batch *batch, const struct btree_path *path)
     return error;
 }
 
-/* Fills the batch from one leaf or a few: what was taken before a missing node stays taken, so that the
- * next round begins behind it. */
+/* Fills the batch from one leaf or a few: what was taken before a missing node stays taken, so
+ * that the next round begins behind it. */
 static int batch_fill(struct fs_reader *reader, void *context)
 {
     struct dir_batch *batch = context;
@@ -275,14 +276,13 @@ static int emit_batch(struct fs *fs,
         if (to->with_attributes) {
             struct dir_inode_look look = {.ino = entry.ino};
             int error = op_look(fs, thread, look_inode, &look);
-            if (error == -ENOENT) {
-                continue;
-            }
-            if (error != 0) {
+            if (error != 0 && error != -ENOENT) {
                 return error;
             }
-            inode_to_attr(&look.inode, &attr);
-            entry.attr = &attr;
+            if (error == 0) {
+                inode_to_attr(&look.inode, &attr);
+                entry.attr = &attr;
+            }
         }
         to->full = !to->emit(to->context, &entry);
     }

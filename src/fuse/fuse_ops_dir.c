@@ -6,9 +6,9 @@
  * the lookup table is getting full it goes on without: an entry with inode 0 tells the kernel the
  * name and the type only.
  *
- * opendir is answered ENOSYS once; from then on the kernel opens directories by itself and keeps
- * their entries until something changes in them. Nothing is kept for an open directory: the cookies
- * of the filesystem are stable.
+ * opendir is answered, though nothing is kept for an open directory (the cookies of the filesystem
+ * are stable): answered ENOSYS, the kernel would keep listings, and a listing kept by one reader
+ * while another has begun lacks names made in between, for the other too.
  *
  * Thread: any worker.
  */
@@ -144,12 +144,6 @@ void fuse_ops_readdirplus(
 void fuse_ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
 {
     (void)ino;
-    if (fuse_worker_current()->server->zero_message_opendir) {
-        fuse_ops_fail(req, -ENOSYS);
-        return;
-    }
-    info->cache_readdir = 1;
-    info->keep_cache = 1;
     (void)fuse_reply_open(req, info); /* nothing is kept for it */
 }
 

@@ -401,7 +401,6 @@ static void on_init(void *context, struct fuse_conn_info *conn)
                     FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
                     FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS);
     server->zero_message_open = (conn->capable & FUSE_CAP_NO_OPEN_SUPPORT) != 0;
-    server->zero_message_opendir = (conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT) != 0;
 }
 
 const struct fuse_lowlevel_ops fuse_ops_table = {

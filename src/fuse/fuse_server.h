@@ -87,7 +87,6 @@ struct fuse_server {
     bool init_answered;
     bool setxattr_ext;      /* SETXATTR has its long header */
     bool zero_message_open; /* ENOSYS to open means: never ask again */
-    bool zero_message_opendir;
 };
 
 /* Arena bytes that a server with so many workers and nodes takes. */

@@ -64,6 +64,7 @@ trap_claim "an unlinked file lives while it is open, its space comes back at onc
 trap_claim "deleted space is there for the next write" deleted_space_is_there_for_the_next_write
 trap_claim "forgets are exact" forgets_are_exact
 trap_claim "directory positions are stable" directory_positions_are_stable
+trap_claim "names there all along are listed" names_there_all_along_are_listed
 trap_claim "file handles outlive the cache" handles_outlive_the_cache
 trap_claim "locks are the kernel's, waiting ones cost nothing" locks_are_the_kernels
 trap_claim "signals make no write fail" signals_do_not_disturb_writes

@@ -8,6 +8,7 @@ import random
 import signal
 import struct
 import sys
+import threading
 import time
 
 from fuse_kit import (FUSE_NODE_POOL, MIB, drop_caches, drop_if_root, expect, expect_errno, get,
@@ -123,6 +124,49 @@ def directory_positions_are_stable(mnt):
         os.unlink(f"{top}/{name}")
     os.rmdir(top)
     expect_errno("removed", errno.ENOENT, os.listdir, top)
+
+
+def names_there_all_along_are_listed(mnt):
+    """Whatever others do in the directory, a listing holds each name that was there before it began
+    and still is; replaced by rename, too."""
+    top = f"{mnt}/busy"
+    os.mkdir(top)
+    missed = []
+
+    def work(thread):
+        rng = random.Random(thread)
+        mine = set()
+        for i in range(1500):
+            name = f"t{thread}-{rng.randrange(200)}"
+            if rng.random() < 0.7:
+                put(f"{top}/{name}", b"")
+                mine.add(name)
+            elif mine:
+                old = rng.choice(sorted(mine))
+                os.rename(f"{top}/{old}", f"{top}/{name}")
+                mine.discard(old)
+                mine.add(name)
+            if i % 40 == 0:
+                missed.extend(mine - set(os.listdir(top)))
+
+    def replace(stop):
+        while not stop.is_set():
+            put(f"{top}/.new", b"")
+            os.rename(f"{top}/.new", f"{top}/replaced")
+
+    put(f"{top}/replaced", b"")
+    stop = threading.Event()
+    replacer = threading.Thread(target=replace, args=(stop,))
+    workers = [threading.Thread(target=work, args=(n,)) for n in range(12)]
+    replacer.start()
+    for worker in workers:
+        worker.start()
+    while any(worker.is_alive() for worker in workers):
+        if "replaced" not in [entry.name for entry in os.scandir(top)]:
+            missed.append("replaced")
+    stop.set()
+    replacer.join()
+    expect("no name is missed", [], missed)
 
 
 def handles_outlive_the_cache(mnt):
