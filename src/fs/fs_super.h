@@ -26,7 +26,7 @@ struct fs_super {
     uint64_t volume_blocks;
     uint32_t group_blocks;
     uint32_t group_count;
-    uint32_t groups_used;
+    _Atomic uint32_t groups_used; /* grows while readers compare extents with it */
     uint32_t meta_group;
     uint32_t reserve_blocks;
     uint32_t tree_levels;
