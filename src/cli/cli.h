@@ -11,10 +11,12 @@
 #include <stdio.h>
 
 #include "r5fs/base/check.h"
+#include "r5fs/base/uuid.h"
 
 #define CLI_OPTIONS_MAX 16u
 #define CLI_WORDS_MAX   64u
 #define CLI_WHY_BYTES   512
+#define CLI_LIST_BYTES  4096
 
 enum cli_exit {
     EXIT_OK = 0,
@@ -25,12 +27,17 @@ enum cli_exit {
     EXIT_REFUSED = 5,
     EXIT_IO = 6,
     EXIT_NOTHING_TO_RESUME = 7,
+    EXIT_FSCK_USAGE = 16, /* of `check`, whose codes are fsck(8)'s */
 };
+
+/* The argument of an option that may be given several times: values are joined by commas. Of any other
+ * option the last one counts. */
+#define CLI_LIST "OPTS"
 
 struct cli_option {
     const char *name;     /* long name, without dashes; NULL ends the table */
     char letter;          /* short form or 0 */
-    const char *argument; /* what it takes, for the help; NULL for a flag */
+    const char *argument; /* what it takes, for the help; NULL for a flag; see CLI_LIST */
     const char *help;
 };
 
@@ -64,6 +71,7 @@ const char *cli_size_text(uint64_t bytes, char out[CLI_SIZE_TEXT_BYTES]);
 /* Text as a JSON string, quotes included; bytes that are not UTF-8 as \u00XX. */
 void cli_json_string(FILE *out, const char *text);
 void cli_print_help(FILE *out, const struct cli_command *command);
+/* Returns the command's exit code for wrong usage. */
 int cli_usage_error(const struct cli_command *command, const char *format, ...) R5_PRINTF(2, 3);
 const struct cli_command *cli_find_command(const char *name);
 
@@ -80,6 +88,8 @@ struct cli_sources {
 R5_MUST_CHECK int
 cli_sources_resolve(const char *const *words, unsigned count, struct cli_sources *out);
 void cli_sources_free(struct cli_sources *sources);
+/* The array that a file says to belong to; false when it has no good superblock. */
+bool cli_source_array(const char *path, struct uuid *out_uuid);
 
 /* ---- commands ------------------------------------------------------------------------------- */
 

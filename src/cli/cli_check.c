@@ -18,7 +18,6 @@
 #define FSCK_REPAIRED  1
 #define FSCK_LEFT      4
 #define FSCK_OPERATION 8
-#define FSCK_USAGE     16
 
 #define PARITY_BATCH_BLOCKS 64u
 #define PARITY_LINES_MAX    20u
@@ -148,10 +147,10 @@ int cli_run_check(const struct cli_args *args)
 {
     bool repair = args->values[OPTION_YES] != NULL || args->values[OPTION_AUTO] != NULL;
     if (args->word_count == 0 || (repair && args->values[OPTION_NO] != NULL)) {
-        (void)cli_usage_error(cli_find_command("check"),
-                              args->word_count == 0 ? "no files were given"
-                                                    : "-n and -y exclude each other");
-        return FSCK_USAGE;
+        return cli_usage_error(cli_find_command("check"),
+                               "%s",
+                               args->word_count == 0 ? "no files were given"
+                                                     : "-n and -y exclude each other");
     }
     struct cli_open how = {
         .write = repair,

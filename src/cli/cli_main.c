@@ -119,7 +119,7 @@ int cli_usage_error(const struct cli_command *command, const char *format, ...)
     (void)vsnprintf(why, sizeof(why), format, args); /* a cut message is still one */
     va_end(args);
     cli_error("%s: %s (hint: r5fs %s --help)", command->name, why, command->name);
-    return EXIT_USAGE;
+    return command->run == cli_run_check ? EXIT_FSCK_USAGE : EXIT_USAGE;
 }
 
 void cli_print_help(FILE *out, const struct cli_command *command)
@@ -217,6 +217,29 @@ static int option_index(const struct cli_option *options, int code)
     return -1;
 }
 
+/* Appends to what was given before. False when that is too long. */
+static bool list_append(const char **value, const char *more)
+{
+    static char list[CLI_LIST_BYTES]; /* a command has one such option at most */
+    size_t used = strlen(list);
+    int n = snprintf(list + used, sizeof(list) - used, "%s%s", used > 0 ? "," : "", more);
+    *value = list;
+    return n >= 0 && (size_t)n < sizeof(list) - used;
+}
+
+/* -1: go on, else the exit code. */
+static int take_option(const struct cli_command *command, int index, struct cli_args *args)
+{
+    const char *argument = command->options[index].argument;
+    if (argument == NULL || strcmp(argument, CLI_LIST) != 0) {
+        args->values[index] = optarg != NULL ? optarg : "";
+    } else if (!list_append(&args->values[index], optarg)) {
+        return cli_usage_error(
+            command, "--%s: longer than %u bytes", command->options[index].name, CLI_LIST_BYTES);
+    }
+    return -1;
+}
+
 /* -1: go on and run the command, else the exit code. */
 static int
 parse_args(const struct cli_command *command, int argc, char **argv, struct cli_args *args)
@@ -237,7 +260,10 @@ parse_args(const struct cli_command *command, int argc, char **argv, struct cli_
             return cli_usage_error(
                 command, "option '%s' is unknown or lacks its argument", argv[optind - 1]);
         }
-        args->values[index] = optarg != NULL ? optarg : "";
+        code = take_option(command, index, args);
+        if (code >= 0) {
+            return code;
+        }
     }
     for (int i = optind; i < argc; i++) {
         if (args->word_count == CLI_WORDS_MAX) {

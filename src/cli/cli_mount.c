@@ -12,7 +12,7 @@ const struct cli_option cli_mount_options[] = {
     {"foreground", 'f', NULL, "stay in the foreground"},
     {"options",
      'o',
-     "OPTS",
+     CLI_LIST,
      "ro, degraded, norecovery, memory=256M, io_units=N, stripes=N, commit=5, allow_other, "
      "threads=N, backend=uring|threads, ... comma-joined"},
     {"verbose", 'v', NULL, "accepted for mount(8)"},

@@ -57,25 +57,41 @@ static bool label_matches(const char *name, const char *label)
     return strcmp(name, label) == 0 || (colon != NULL && strcmp(colon + 1, label) == 0);
 }
 
-static bool file_belongs(const char *path, const struct wanted *wanted)
+/* What md_super_decode says of the file; -ENODATA when there is nothing to decode. */
+static int read_superblock(const char *path, struct md_superblock *out)
 {
     struct stat st;
     if (stat(path, &st) != 0 || (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))) {
-        return false;
+        return -ENODATA;
     }
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
-        return false;
+        return -ENODATA;
     }
     uint8_t block[BLOCK_BYTES];
-    struct md_superblock sb;
     ssize_t got = pread(fd, block, sizeof(block), MD_SUPER_OFFSET_BYTES);
     (void)close(fd); /* only read */
     if (got != (ssize_t)sizeof(block)) {
-        return false;
+        return -ENODATA;
     }
     char why[MD_WHY_BYTES];
-    int rc = md_super_decode(block, &sb, why);
+    return md_super_decode(block, out, why);
+}
+
+bool cli_source_array(const char *path, struct uuid *out_uuid)
+{
+    struct md_superblock sb;
+    bool good = read_superblock(path, &sb) == 0;
+    if (good) {
+        *out_uuid = sb.set_uuid;
+    }
+    return good;
+}
+
+static bool file_belongs(const char *path, const struct wanted *wanted)
+{
+    struct md_superblock sb;
+    int rc = read_superblock(path, &sb);
     if (!wanted->by_uuid && !wanted->by_label) {
         return rc != -ENODATA; /* damaged ones too: assembly says what is wrong with them */
     }
@@ -218,6 +234,10 @@ int cli_sources_resolve(const char *const *words, unsigned count, struct cli_sou
         for (unsigned i = 0; code == EXIT_OK && i < count; i++) {
             code = add_joined(out, words[i]);
         }
+    }
+    if (code == EXIT_OK && out->count == 0) {
+        cli_error("%s: names no file", words[0]);
+        code = EXIT_USAGE;
     }
     if (code != EXIT_OK) {
         cli_sources_free(out);

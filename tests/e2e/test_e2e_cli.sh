@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The command line's contract where real arrays and mounts are needed: forms of SRC and of -o, exit
+# codes, status in every state, what create leaves alone.
+. "$(dirname "$0")/../lib/e2e/lib.sh"
+
+is_json() { python3 -m json.tool >/dev/null; }
+mounted_with() { awk -v m="$mnt" '$2 == m {print $4}' /proc/mounts | tr , '\n' | grep -qx "$1"; }
+field() { python3 -c 'import json,sys; d = json.load(sys.stdin); print(eval("d" + sys.argv[1]))' "$1"; }
+
+make_array 3 64M 8M --label demo >/dev/null || { echo "not ok create"; exit 1; }
+
+claim "-o may be given several times" mount_array -o ro -o threads=4
+claim "and each counts" mounted_with ro
+claim "unmount" unmount_array
+claim "of opposite options the last counts" mount_array -o ro -o rw
+claim "which is rw here" mounted_with rw
+
+# ---- status --------------------------------------------------------------------------------------
+claim "status of the files of a mounted array is the mount's" \
+    eval '[ "$("$R5FS" status "$work/disks" --json | field "[\"pool\"][\"mounted\"]")" = "$mnt" ]'
+claim "status of everything is JSON" eval '"$R5FS" status --json | is_json'
+claim_exit "check of a mounted array" 8 "$R5FS" check "$work/disks"
+claim_exit "create over a mounted array, even by force" 4 \
+    "$R5FS" create --force --journal "$journal" "${members[@]}"
+second=$work/second
+mkdir -p "$second/mnt"
+"$R5FS" create --size 64M --sparse --journal-size 8M "$second/a" "$second/b" "$second/c" >/dev/null
+"$R5FS" mount "$second" "$second/mnt"
+pid=$("$R5FS" status "$second/mnt" --json | field '["pid"]')
+kill -9 "$pid"
+while kill -0 "$pid" 2>/dev/null; do sleep 0.02; done
+claim "status of everything is JSON though a daemon died" eval '"$R5FS" status --json 2>/dev/null | is_json'
+claim_exit "status of a mount whose daemon died" 3 "$R5FS" status "$second/mnt"
+claim_exit "unmount of a mount whose daemon died" 6 "$R5FS" unmount "$second/mnt"
+claim "unmount" unmount_array
+claim_exit "unmount of what is not mounted" 3 unmount_array
+claim "status of the files" eval '[ "$("$R5FS" status "$work/disks" --json | field "[\"pool\"][\"mounted\"]")" = None ]'
+claim_exit "status of the files says whether they are healthy" 0 "$R5FS" status "$work/disks" --check
+
+# ---- SRC -----------------------------------------------------------------------------------------
+colon=$work/with:colon
+mkdir "$colon"
+cp --sparse=always "$work"/disks/* "$colon"
+joined=$(printf '%s:' "$colon"/* | sed 's/with:colon/with\\:colon/g; s/:$//')
+claim "a joined source with escaped colons" "$R5FS" check "$joined" -n
+claim "LABEL= is searched in R5FS_PATH" env R5FS_PATH="$second:$work/disks" "$R5FS" check LABEL=demo -n
+claim_exit "LABEL= of nothing" 3 env R5FS_PATH="$work/disks" "$R5FS" status LABEL=other
+claim_exit "a source that names nothing" 2 "$R5FS" status :
+rm -rf "$colon"
+
+# ---- usage ---------------------------------------------------------------------------------------
+claim_exit "an unknown option of check is fsck(8)'s 16" 16 "$R5FS" check --bogus "$work/disks"
+claim_exit "-n and -y of check exclude each other" 16 "$R5FS" check -n -y "$work/disks"
+claim_exit "an unknown option" 2 "$R5FS" status --bogus
+claim_exit "an unknown mount option" 2 mount_array -o bogus
+claim_exit "a command of later" 1 "$R5FS" scrub start "$mnt"
+claim "nothing is mounted after failures" eval '! is_mounted'
+
+# ---- create --------------------------------------------------------------------------------------
+new=$work/new
+mkdir "$new"
+claim_exit "create --dry-run" 0 "$R5FS" create --dry-run --size 64M "$new/a" "$new/b" "$new/c"
+claim "makes nothing" eval '[ -z "$(ls "$new")" ]'
+claim_exit "create with a journal too small" 2 "$R5FS" create --size 64M --journal-size 1M "$new/a" "$new/b" "$new/c"
+claim_exit "create with the same file twice" 5 "$R5FS" create --size 64M "$new/a" "$new/./a" "$new/c"
+claim "leaves nothing" eval '[ -z "$(ls "$new")" ]'
+echo precious >"$new/b"
+claim_exit "create over data" 5 "$R5FS" create --size 64M "$new/a" "$new/b" "$new/c"
+claim "leaves it alone" eval '[ "$(cat "$new/b")" = precious ] && [ "$(ls "$new")" = b ]'
+rm "$new/b"
+claim "create without --journal" "$R5FS" create --size 64M --journal-size 8M "$new/a" "$new/b" "$new/c"
+claim "puts it beside the first member" test -s "$new/a.journal"
+finish
