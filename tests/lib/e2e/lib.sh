@@ -91,6 +91,6 @@ daemon_pid() { "$R5FS" status "$mnt" --json | python3 -c 'import json,sys; print
 # kill -9, and the dead mount taken away.
 kill_daemon() {
     kill -9 "$1"
-    while kill -0 "$1" 2>/dev/null; do sleep 0.02; done
+    while grep -q '^State:[[:space:]]*[^Z]' "/proc/$1/status" 2>/dev/null; do sleep 0.02; done
     fusermount3 -u -z "$mnt" 2>/dev/null || umount -l "$mnt"
 }
