@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * POSIX access control lists: rules of acl(5), and how they and the permission bits follow each other.
+ * POSIX access control lists: the rules of acl(5), and how lists and permission bits follow each
+ * other.
  *
  *     0        4        12       20
  *     +--------+--------+--------+--- ...      one entry:  tag 2 | permissions 2 | id 4
  *     | ver. 2 | entry  | entry  |             order: owner, users, group, groups, mask, other
  *     +--------+--------+--------+--- ...
  *
- *   A1  A stored list was accepted by acl_check: entries in order, exactly one owner, owning group and
- *       other, one mask at most, and one where a named user or group stands.
+ *   A1  A stored list was accepted by acl_check: entries in order, exactly one owner, owning group
+ *       and other, one mask at most, and one where a named user or group stands.
  *   A2  The permission bits of an inode always equal what its access list stands for; a list that
  *       says no more than the bits is not stored.
  *
- * Happy path: setxattr checks, takes the mode, stores; chmod rewrites the list's base entries; create
- * copies the parent's default list through acl_inherit. Failure: a list that breaks A1 is refused with
- * -EINVAL; one read from disk is checked again before it is used. Pure functions, any thread.
+ * Happy path: setxattr checks, takes the mode, stores; chmod rewrites the list's base entries;
+ * create copies the parent's default list through acl_inherit. Failure: a list that breaks A1 is
+ * refused with -EINVAL; one read from disk is checked again before it is used. Pure functions, any
+ * thread.
  */
 #include "acl.h"
 

@@ -5,12 +5,12 @@
  *   mode    bits follow; an access list is rewritten in the same transaction (A2 in acl.c)
  *   owner   suid, sgid and security.capability go, as Linux does it, except for directories
  *   size    truncate.c, which comes back here for the rest
- *   times   as given; ctime is now. Reading never changes atime: the filesystem is always "noatime",
- *           access times change only by utimensat(2)
+ *   times   as given; ctime is now. Reading never changes atime: the filesystem is always
+ *           "noatime", access times change only by utimensat(2)
  *   flags   FS_IOC_SETFLAGS bits are kept as they are
  *
- * Nothing here checks permissions. Failure: all errors come before the first change. Any thread; the
- * inode lock is held exclusively, so that mode and data changes of one file have an order.
+ * Nothing here checks permissions. Failure: all errors come before the first change. Any thread;
+ * the inode lock is held exclusively, so that mode and data changes of one file have an order.
  */
 #include "attr.h"
 
@@ -22,7 +22,7 @@
 #include "op.h"
 #include "truncate.h"
 
-/* ---- reading ------------------------------------------------------------------------------------ */
+/* ---- reading ------------------------------------------------------------------------------- */
 
 struct attr_look {
     uint64_t ino;
@@ -45,7 +45,7 @@ int fs_getattr(struct fs *fs, struct fs_thread *thread, uint64_t ino, struct fs_
     return error;
 }
 
-/* ---- changing ----------------------------------------------------------------------------------- */
+/* ---- changing ------------------------------------------------------------------------------ */
 
 uint32_t attr_mode_without_privilege(uint32_t mode)
 {

@@ -26,8 +26,8 @@ struct attr_change {
     uint8_t list[FS_XATTR_INLINE_MAX];
 };
 
-/* Updates: 2. Look phase, with the inode as it is; raises need->removes and answers -EAGAIN when attributes
- * have to go that the need does not allow for. */
+/* Updates: 2. Look phase, with the inode as it is; raises need->removes and answers -EAGAIN when
+ * attributes have to go that the need does not allow for. */
 R5_MUST_CHECK int attr_prepare(struct fs_txn *txn,
                                const struct fs_inode *inode,
                                struct attr_change *change,
@@ -36,7 +36,8 @@ R5_MUST_CHECK int attr_prepare(struct fs_txn *txn,
 R5_MUST_CHECK int
 attr_apply(struct fs_txn *txn, struct fs_inode *inode, const struct attr_change *change);
 
-/* Linux' rule for whom privileges are taken from: suid goes, sgid goes where the group may execute. */
+/* Linux' rule for whom privileges are taken from: suid goes, sgid goes where the group may
+ * execute. */
 uint32_t attr_mode_without_privilege(uint32_t mode);
 
 #endif

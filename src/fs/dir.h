@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Directory entries as items of the tree. An entry's item offset is its readdir cookie: it never changes
- * while the entry lives, and the order of entries is the order of offsets.
+ * Directory entries as items of the tree. An entry's item offset is its readdir cookie: it never
+ * changes while the entry lives, and the order of entries is the order of offsets.
  */
 #ifndef R5FS_FS_DIR_H
 #define R5FS_FS_DIR_H

@@ -4,22 +4,23 @@
  *
  *     items    |--- written ---|      |-- unwritten --|  |- written -|
  *     window             [ first                    end )
- *     edit     |--- written ---|+++++++++|-- unwr. ---|  (FILL up to edit->end: blocks taken, converted)
+ *     edit     |--- written ---|+++++++++|-- unwr. ---|  (FILL up to edit->end)
  *
- * One mechanism for write, fallocate, punch, zero and truncate: build the new list of extents for what
- * the window's items cover, merge neighbours, compare it with the old list by key, and apply the
- * difference (removes, then changes in place, then inserts).
+ * One mechanism for write, fallocate, punch, zero and truncate: build the new list of extents for
+ * what the window's items cover, merge neighbours, compare it with the old list by key, and apply
+ * the difference (removes, then changes in place, then inserts).
  *
- *   E1  extents of a file do not overlap; none is longer than FS_EXTENT_BLOCKS_MAX or leaves its group
+ *   E1  extents of a file do not overlap; none is longer than FS_EXTENT_BLOCKS_MAX or leaves its
+ *       group
  *   E2  inode.blocks is the sum of the lengths of its extents
- *   E3  a block becomes part of a written extent in the transaction whose op-lock section wrote its data
- *       (W10)
+ *   E3  a block becomes part of a written extent in the transaction whose op-lock section wrote
+ *       its data (W10)
  *   E4  what an edit costs never exceeds what extent_need said: pieces beyond that are left for the
  *       next step, a merge that would remove one key too many is left out
  *
- * Failure: a map read from disk that breaks E1 is -EUCLEAN; everything else that can fail (space, reads,
- * a full tree) comes in extent_edit_begin, which gives back what it took. Caller's thread, the inode
- * lock held exclusively for edits and at least shared for windows that must stay true.
+ * Failure: a map read from disk that breaks E1 is -EUCLEAN; everything else that can fail (space,
+ * reads, a full tree) comes in extent_edit_begin, which gives back what it took. Caller's thread,
+ * the inode lock held exclusively for edits and at least shared for windows that must stay true.
  */
 #include "extent.h"
 
@@ -28,7 +29,7 @@
 
 #include "fs_internal.h"
 
-/* ---- reading ------------------------------------------------------------------------------------ */
+/* ---- reading ------------------------------------------------------------------------------- */
 
 const char *extent_decode(
     struct fs *fs, uint64_t file_block, const uint8_t *data, uint32_t bytes, struct extent *out)
@@ -102,8 +103,8 @@ static int window_take(struct extent_window *window, const struct btree_path *pa
     return 0;
 }
 
-/* The last extent that begins before the window: it may reach into it, touch it, or only name the place
- * behind which new blocks are wanted. Leaves the path on the item after it. */
+/* The last extent that begins before the window: it may reach into it, touch it, or only name the
+ * place behind which new blocks are wanted. Leaves the path on the item after it. */
 static int window_begin(struct extent_window *window, struct btree_path *path)
 {
     struct fs_key key = fs_key(window->ino, FS_ITEM_EXTENT, window->first);
@@ -178,7 +179,7 @@ struct extent extent_window_piece(const struct extent_window *window, uint64_t a
     return piece;
 }
 
-/* ---- cost --------------------------------------------------------------------------------------- */
+/* ---- cost ---------------------------------------------------------------------------------- */
 
 static bool piece_changes(enum extent_state state, enum extent_change change)
 {
@@ -257,7 +258,7 @@ uint32_t extent_need(const struct extent_window *window,
     return changes;
 }
 
-/* ---- editing: the new list ---------------------------------------------------------------------- */
+/* ---- editing: the new list ----------------------------------------------------------------- */
 
 static bool is_old_key(const struct extent_window *window, uint64_t first)
 {
@@ -404,7 +405,7 @@ static int edit_build(struct extent_edit *edit, struct fs_txn *txn)
     return 0;
 }
 
-/* ---- editing: the difference -------------------------------------------------------------------- */
+/* ---- editing: the difference --------------------------------------------------------------- */
 
 static bool extent_same(const struct extent *a, const struct extent *b)
 {

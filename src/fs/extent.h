@@ -3,7 +3,8 @@
  * The map of a file: which blocks of the volume hold which blocks of the file. One item per extent,
  * keyed by its first file block; what no extent covers is a hole.
  *
- * A window is a part of the map in memory. An edit changes the map inside a window in one transaction:
+ * A window is a part of the map in memory. An edit changes the map inside a window in one
+ * transaction:
  *
  *     extent_window_load()      before the transaction, the inode lock held: it stays true
  *     extent_need()             what the edit may cost
@@ -73,9 +74,9 @@ enum extent_change {
 /* Most changed pieces of one edit in a transaction that also does what `need` says. */
 uint32_t
 extent_changes_max(const struct fs *fs, enum extent_change change, const struct txn_need *need);
-/* Adds to `need` what an edit of the window with at most `changes_max` changed pieces costs. Returns how
- * many pieces the need allows for (0: the edit changes nothing). `need->allocate` grows by the blocks
- * that would have to be allocated, at most those of that many pieces. */
+/* Adds to `need` what an edit of the window with at most `changes_max` changed pieces costs.
+ * Returns how many pieces the need allows for (0: the edit changes nothing). `need->allocate`
+ * grows by the blocks that would have to be allocated, at most those of that many pieces. */
 uint32_t extent_need(const struct extent_window *window,
                      enum extent_change change,
                      uint32_t changes_max,

@@ -7,17 +7,19 @@
  *
  *        offset                                            one step: as much as one transaction's
  *     |....#####|#########|#########|####.....|            data and map changes allow
- *      head patch                    tail patch            patches: old contents, new bytes over them
+ *      head patch                    tail patch            patches: old bytes, new over them
  *
- *   I1  what lies behind the end of file in its last block is never shown: every write pads with zeros,
- *       and whoever grows the file past that block writes the block's tail as zeros first
- *       (file_patch_old_end). A truncate therefore changes no data, and is undone by a crash as a whole.
- *   I2  map, size and data of a step change in one op-lock section: a commit has all of it or nothing
+ *   I1  what lies behind the end of file in its last block is never shown: every write pads with
+ *       zeros, and whoever grows the file past that block writes the block's tail as zeros first
+ *       (file_patch_old_end). A truncate therefore changes no data, and is undone by a crash as a
+ *       whole.
+ *   I2  map, size and data of a step change in one op-lock section: a commit has all of it or
+ *       nothing
  *   I3  readers hold the inode lock shared, so that they see each step as a whole
  *
- * Failure: a step fails before its first change or not at all. -ENOSPC makes the step smaller until one
- * block does not fit; what was written before is then reported. Reads of damaged maps are -EUCLEAN. Any
- * thread; between two steps nothing is held.
+ * Failure: a step fails before its first change or not at all. -ENOSPC makes the step smaller
+ * until one block does not fit; what was written before is then reported. Reads of damaged maps
+ * are -EUCLEAN. Any thread; between two steps nothing is held.
  */
 #include "file.h"
 
@@ -31,7 +33,7 @@
 #include "truncate.h"
 #include "xattr.h"
 
-/* ---- shared ------------------------------------------------------------------------------------- */
+/* ---- shared -------------------------------------------------------------------------------- */
 
 int file_look(struct fs_reader *reader, void *context)
 {
@@ -110,7 +112,7 @@ bool file_need_covers(const struct txn_need *have, const struct txn_need *want)
            have->updates >= want->updates && (have->deep || !want->deep);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------ */
+/* ---- reading ------------------------------------------------------------------------------- */
 
 struct file_read {
     struct file_look look;
@@ -200,7 +202,7 @@ int fs_read(struct fs *fs,
     return error;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------ */
+/* ---- writing ------------------------------------------------------------------------------- */
 
 /* One step. Scratch: blocks 0 and 1 edges, 2 the old end. */
 struct file_write {
@@ -289,8 +291,12 @@ static int write_load_edges(struct fs *fs, struct fs_thread *thread, struct file
     if (first == inode->size / BLOCK_BYTES) {
         return 0; /* the head patch is that block, padded already */
     }
-    return file_patch_old_end(
-        fs, thread, inode, write->offset, thread->scratch + 2 * BLOCK_BYTES, &write->old_end);
+    return file_patch_old_end(fs,
+                              thread,
+                              inode,
+                              write->offset,
+                              thread->scratch + (size_t)2 * BLOCK_BYTES,
+                              &write->old_end);
 }
 
 /* With the inode lock held: the map as it will stay until the step is done. */

@@ -23,16 +23,16 @@ struct file_patch {
     uint8_t *data;         /* BLOCK_BYTES */
 };
 
-/* The block as a reader sees it, in `data`: zeros where it has no contents, and beyond `size`. The inode
- * lock is held. */
+/* The block as a reader sees it, in `data`: zeros where it has no contents, and beyond `size`. The
+ * inode lock is held. */
 R5_MUST_CHECK int file_patch_load(struct fs *fs,
                                   struct fs_thread *thread,
                                   const struct fs_inode *inode,
                                   uint64_t file_block,
                                   uint8_t *data,
                                   struct file_patch *out_patch);
-/* The block that holds the old end of the file, when growing to `new_size` would uncover what lies behind
- * the end in it. Not needed (patch->needed false) when nothing is uncovered. */
+/* The block that holds the old end of the file, when growing to `new_size` would uncover what lies
+ * behind the end in it. Not needed (patch->needed false) when nothing is uncovered. */
 R5_MUST_CHECK int file_patch_old_end(struct fs *fs,
                                      struct fs_thread *thread,
                                      const struct fs_inode *inode,

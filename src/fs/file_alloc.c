@@ -10,10 +10,10 @@
  *     punch        edges: zeros over their part; inner: freed
  *     zero range   edges: zeros; outer: holes become unwritten; inner: unwritten; then the size
  *
- * Each of these is a chain of transactions, and each state in between is one that the caller could have
- * asked for; the last transaction sets size and times. Blocks beyond the end of file are kept until a
- * truncate. Failure: -ENOSPC before anything when the range obviously does not fit; else what was done so
- * far stays. Any thread; between two steps nothing is held.
+ * Each of these is a chain of transactions, and each state in between is one that the caller could
+ * have asked for; the last transaction sets size and times. Blocks beyond the end of file are kept
+ * until a truncate. Failure: -ENOSPC before anything when the range obviously does not fit; else
+ * what was done so far stays. Any thread; between two steps nothing is held.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -41,7 +41,7 @@ struct file_alloc {
     struct file_patch patches[2]; /* edges, or the old end */
 };
 
-/* ---- the map ------------------------------------------------------------------------------------ */
+/* ---- the map ------------------------------------------------------------------------------- */
 
 static int look_checked(struct fs *fs, struct fs_thread *thread, struct file_look *look)
 {
@@ -137,7 +137,7 @@ static int change_map(
     return 0;
 }
 
-/* ---- edges -------------------------------------------------------------------------------------- */
+/* ---- edges --------------------------------------------------------------------------------- */
 
 /* Zeros over the range's part of the block, where it has contents at all. */
 static int load_edge(struct fs *fs,
@@ -212,7 +212,7 @@ static int zero_edges(struct fs *fs, struct fs_thread *thread, struct file_alloc
     return op_change(fs, thread, &change);
 }
 
-/* ---- size and times ----------------------------------------------------------------------------- */
+/* ---- size and times ------------------------------------------------------------------------ */
 
 static int end_before(struct fs *fs, struct fs_thread *thread, void *context)
 {
@@ -275,7 +275,7 @@ static int set_end(struct fs *fs, struct fs_thread *thread, struct file_alloc *a
     return op_change(fs, thread, &change);
 }
 
-/* ---- fallocate ---------------------------------------------------------------------------------- */
+/* ---- fallocate ----------------------------------------------------------------------------- */
 
 /* Blocks that holes of the range would take; stops counting beyond `enough`. */
 static int count_holes(struct fs *fs,
@@ -384,9 +384,10 @@ int fs_fallocate(struct fs *fs,
     return error;
 }
 
-/* ---- seek --------------------------------------------------------------------------------------- */
+/* ---- seek ---------------------------------------------------------------------------------- */
 
-/* First file block from look->first on, below `end`, that is (not) written; `end` when there is none. */
+/* First file block from look->first on, below `end`, that is (not) written; `end` when there is
+ * none. */
 static int seek_block(struct fs *fs,
                       struct fs_thread *thread,
                       struct file_look *look,

@@ -5,9 +5,9 @@
  *     bit 63  62 ............ 8  7 .. 0
  *          0 |  hash, 55 bits  | index |     offset of the item that holds a name
  *
- * The hash is the upper 55 bits of XXH64 over the name, seeded with the filesystem's own number so that
- * nobody can make names collide who does not know it; 0 becomes 1, which leaves the offsets below 256 for
- * readdir's cookies of "." and "..". Names of equal hash take different indices.
+ * The hash is the upper 55 bits of XXH64 over the name, seeded with the filesystem's own number so
+ * that nobody can make names collide who does not know it; 0 becomes 1, which leaves the offsets
+ * below 256 for readdir's cookies of "." and "..". Names of equal hash take different indices.
  */
 #include "name.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Names of directory entries and of extended attributes: what is allowed, and where they are kept. */
+/* Names of directory entries and of extended attributes: what is allowed, where they are kept. */
 #ifndef R5FS_FS_NAME_H
 #define R5FS_FS_NAME_H
 

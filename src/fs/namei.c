@@ -5,14 +5,14 @@
  *     make     entry + inode record [+ lists] [+ symlink target]   parent: size, times, links
  *     unlink   entry gone, links - 1; the last one leaves an orphan record: DELETE
  *
- *   N1  inode.nlink is the number of entries that name it; of a directory 2 + its subdirectories, and 0
- *       once it was removed
+ *   N1  inode.nlink is the number of entries that name it; of a directory 2 + its subdirectories,
+ *       and 0 once it was removed
  *   N2  inode.parent of a directory is the directory that holds its entry; the root's is the root
  *   N3  nothing is added to a directory whose nlink is 0
  *   N4  nlink 0 and an orphan record DELETE come in the same transaction (O1)
  *
- * No inode lock is taken: directories and link counts change in one op-lock section each. Failure: every
- * error comes before the first change. Any thread.
+ * No inode lock is taken: directories and link counts change in one op-lock section each. Failure:
+ * every error comes before the first change. Any thread.
  */
 #include "namei.h"
 
@@ -27,7 +27,7 @@
 #include "symlink.h"
 #include "xattr.h"
 
-/* ---- shared ------------------------------------------------------------------------------------- */
+/* ---- shared -------------------------------------------------------------------------------- */
 
 int namei_read_dir(struct fs_reader *reader, uint64_t ino, struct fs_inode *out_inode)
 {
@@ -99,7 +99,7 @@ void namei_touch_dir(struct fs_inode *dir, int64_t entries, int64_t subdirectori
     dir->ctime = dir->mtime;
 }
 
-/* ---- lookup ------------------------------------------------------------------------------------- */
+/* ---- lookup -------------------------------------------------------------------------------- */
 
 struct namei_look {
     uint64_t parent;
@@ -145,7 +145,7 @@ int fs_lookup(struct fs *fs,
     return error;
 }
 
-/* ---- make --------------------------------------------------------------------------------------- */
+/* ---- make ---------------------------------------------------------------------------------- */
 
 struct namei_make {
     const struct fs_caller *caller;
@@ -404,7 +404,7 @@ int fs_make(struct fs *fs,
     return error;
 }
 
-/* ---- link --------------------------------------------------------------------------------------- */
+/* ---- link ---------------------------------------------------------------------------------- */
 
 struct namei_link {
     uint64_t ino;
@@ -493,7 +493,7 @@ int fs_link(struct fs *fs,
     return error;
 }
 
-/* ---- unlink, rmdir ------------------------------------------------------------------------------ */
+/* ---- unlink, rmdir ------------------------------------------------------------------------- */
 
 struct namei_unlink {
     uint64_t parent;

@@ -14,7 +14,8 @@
 struct fs_reader;
 struct fs_txn;
 
-/* A directory that names may be put into or taken from: -ENOTDIR, -ENOENT when it was removed itself. */
+/* A directory that names may be put into or taken from: -ENOTDIR, -ENOENT when it was removed
+ * itself. */
 R5_MUST_CHECK int
 namei_read_dir(struct fs_reader *reader, uint64_t ino, struct fs_inode *out_inode);
 /* The inode that an entry names; a missing one is damage. */
@@ -24,8 +25,8 @@ R5_MUST_CHECK int namei_read_entry(struct fs_reader *reader,
                                    struct fs_inode *out_inode);
 R5_MUST_CHECK int namei_prepare_inode(struct fs_txn *txn, uint64_t ino);
 
-/* An inode that loses a name (a directory: its only one). Look phase, then change phase: one insert and
- * two updates; writes the inode. *out_gone: its number when no name is left. */
+/* An inode that loses a name (a directory: its only one). Look phase, then change phase: one
+ * insert and two updates; writes the inode. *out_gone: its number when no name is left. */
 struct namei_drop {
     struct fs_inode *inode;
     struct orphan orphan;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The two shapes that nearly all operations have: one read section, or one transaction that is begun
- * again when the tree asks for it (-EAGAIN) or when the operation finds that it needs more than it
- * reserved (it raises *need and answers -EAGAIN itself).
+ * The two shapes that nearly all operations have: one read section, or one transaction that is
+ * begun again when the tree asks for it (-EAGAIN) or when the operation finds that it needs more
+ * than it reserved (it raises *need and answers -EAGAIN itself).
  */
 #ifndef R5FS_FS_OP_H
 #define R5FS_FS_OP_H

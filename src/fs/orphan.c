@@ -8,8 +8,8 @@
  *     evict                     steps of items; the last one frees the inode and the record
  *
  *   O1  an inode has a record exactly when its presence says so; nlink 0 means DELETE
- *   O2  each step leaves a state that a mount can go on from: records are removed in the transaction
- *       that frees the last of what they name
+ *   O2  each step leaves a state that a mount can go on from: records are removed in the
+ *       transaction that frees the last of what they name
  *   O3  freeing needs no free space: steps may use the reserve (txn_need.deep)
  *
  * Happy path: fs_evict on a small file is one transaction. After a crash fs_mount calls
@@ -28,7 +28,7 @@
 #include "truncate.h"
 #include "xattr.h"
 
-/* ---- the record --------------------------------------------------------------------------------- */
+/* ---- the record ---------------------------------------------------------------------------- */
 
 #define ORPHAN_KNOWN (FS_ORPHAN_DELETE | FS_ORPHAN_TRUNCATE | FS_ORPHAN_XATTR)
 
@@ -100,7 +100,7 @@ int orphan_write(struct fs_txn *txn, struct fs_inode *inode, const struct orphan
     return btree_replace(txn, &key, &disk, sizeof(disk));
 }
 
-/* ---- evict -------------------------------------------------------------------------------------- */
+/* ---- evict --------------------------------------------------------------------------------- */
 
 #define EVICT_ITEMS_MAX 24u
 
@@ -281,7 +281,7 @@ int fs_evict(struct fs *fs, struct fs_thread *thread, uint64_t ino)
     return 0;
 }
 
-/* ---- mount -------------------------------------------------------------------------------------- */
+/* ---- mount --------------------------------------------------------------------------------- */
 
 struct orphan_next {
     uint64_t ino; /* look from here on; then the one found */

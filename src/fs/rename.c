@@ -6,13 +6,14 @@
  *     replace   the inode that loses its name: links - 1, orphan record when it was the last
  *     exchange  both entries pointed at each other's inode
  *
- *   R1  a directory never becomes its own ancestor: the way from the new parent up to the root does not
- *       meet it (both ways round for an exchange)
- *   R2  parents' link counts and the moved directory's parent follow in the same transaction (N1, N2)
+ *   R1  a directory never becomes its own ancestor: the way from the new parent up to the root
+ *       does not meet it (both ways round for an exchange)
+ *   R2  parents' link counts and the moved directory's parent follow in the same transaction (N1,
+ *       N2)
  *   R3  two names of one inode: nothing is done, 0 is answered (POSIX)
  *
- * Everything is looked at and changed in one op-lock section; no inode lock. Failure: every error comes
- * before the first change. Any thread.
+ * Everything is looked at and changed in one op-lock section; no inode lock. Failure: every error
+ * comes before the first change. Any thread.
  */
 #include <errno.h>
 #include <fcntl.h>

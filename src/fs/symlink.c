@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Targets of symbolic links: items of FS_CHUNK_BYTES each, written once when the link is made (namei.c)
- * and freed with the inode (orphan.c). A target that does not fit the inode's size is -EUCLEAN.
+ * Targets of symbolic links: items of FS_CHUNK_BYTES each, written once when the link is made
+ * (namei.c) and freed with the inode (orphan.c). A target that does not fit the inode's size is
+ * -EUCLEAN.
  */
 #include "symlink.h"
 

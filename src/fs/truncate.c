@@ -2,17 +2,18 @@
 /*
  * The size of files.
  *
- *     shrink   | kept ......... size |///// freed /////|      one transaction: size, times, what of the
- *                                    ^ rounded up to a block  map fits; then steps, named by a record
+ *     shrink   | kept ......... size |///// freed /////|   one transaction: size, times, what of
+ *                                    ^ rounded up to a block   the map fits; then steps, by a record
  *     grow     | kept ... old size |000| hole ...... size |   the old last block's tail is zeroed (I1)
  *
- *   T1  size and record change together: after a crash the size is the old or the new one, and mount
- *       frees the rest (orphan.c)
- *   T2  while a record TRUNCATE exists nothing is added to the map and the size does not change: writers
- *       call truncate_finish first
+ *   T1  size and record change together: after a crash the size is the old or the new one, and
+ *       mount frees the rest (orphan.c)
+ *   T2  while a record TRUNCATE exists nothing is added to the map and the size does not change:
+ *       writers call truncate_finish first
  *
- * Shrinking frees blocks from the cut towards the end and needs no free space. Failure: all errors come
- * before the first change; what a later step could not free stays named by the record. Any thread.
+ * Shrinking frees blocks from the cut towards the end and needs no free space. Failure: all errors
+ * come before the first change; what a later step could not free stays named by the record. Any
+ * thread.
  */
 #include "truncate.h"
 
@@ -41,7 +42,7 @@ static uint64_t first_block_beyond(uint64_t size)
     return div_round_up(size, BLOCK_BYTES);
 }
 
-/* ---- setting the size --------------------------------------------------------------------------- */
+/* ---- setting the size ---------------------------------------------------------------------- */
 
 struct truncate {
     uint64_t new_size;
@@ -206,7 +207,7 @@ int truncate_set(struct fs *fs,
     return 0;
 }
 
-/* ---- finishing ---------------------------------------------------------------------------------- */
+/* ---- finishing ----------------------------------------------------------------------------- */
 
 struct finish {
     struct file_look look;

@@ -3,7 +3,7 @@
  * Extended attributes: items, names, reading. Setting and removing: xattr_set.c.
  *
  *     XATTR item        | lengths, flags | name | value, at most FS_XATTR_INLINE_MAX bytes |
- *     larger values     | lengths, flags, value id | name |    + XATTR_CHUNK items of FS_CHUNK_BYTES
+ *     larger values     | lengths, flags, value id | name | and XATTR_CHUNK items of 1900 bytes
  *                         (value id << 8 | 0), (value id << 8 | 1), ...
  *
  *   X1  a name stands once, below the offset of its hash, at any of the 256 indices
@@ -11,8 +11,8 @@
  *   X3  presence bits of the inode say which of the special attributes exist, and whether any does
  *   X4  access lists, default lists and security.capability are never chunked
  *
- * Readers of a value hold the inode lock shared, which keeps the chunks in place between read sections.
- * An item that cannot be is -EUCLEAN with its block's address. Any thread.
+ * Readers of a value hold the inode lock shared, which keeps the chunks in place between read
+ * sections. An item that cannot be is -EUCLEAN with its block's address. Any thread.
  */
 #include "xattr.h"
 
@@ -24,7 +24,7 @@
 #include "name.h"
 #include "op.h"
 
-/* ---- names -------------------------------------------------------------------------------------- */
+/* ---- names --------------------------------------------------------------------------------- */
 
 #define NAME(text)               \
     {                            \
@@ -69,7 +69,7 @@ int xattr_kind_of(struct fs_name name, enum xattr_kind *out_kind)
     return -EOPNOTSUPP;
 }
 
-/* ---- items -------------------------------------------------------------------------------------- */
+/* ---- items --------------------------------------------------------------------------------- */
 
 const char *xattr_decode(const uint8_t *data, uint32_t bytes, struct xattr_item *out_item)
 {
@@ -290,7 +290,7 @@ int xattr_caps_drop(struct fs_txn *txn, struct fs_inode *inode, const struct xat
     return place->found ? xattr_drop(txn, inode, xattr_name_caps, place) : 0;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------ */
+/* ---- reading ------------------------------------------------------------------------------- */
 
 struct xattr_get {
     uint64_t ino;

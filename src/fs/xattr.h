@@ -62,8 +62,8 @@ struct xattr_value {
     uint32_t id;
 };
 
-/* Change phase: inserts or replaces (one insert; an update where it gets no longer). Sets presence bits in
- * *inode; the caller writes it. */
+/* Change phase: inserts or replaces (one insert; an update where it gets no longer). Sets presence
+ * bits in *inode; the caller writes it. */
 R5_MUST_CHECK int xattr_put(struct fs_txn *txn,
                             struct fs_inode *inode,
                             struct fs_name name,
@@ -75,8 +75,9 @@ R5_MUST_CHECK int xattr_drop(struct fs_txn *txn,
                              struct fs_name name,
                              const struct xattr_place *place);
 
-/* Dropping security.capability where a write, truncate or chown has to: look phase (fills *place, not
- * found when there is none), then change phase. One remove where inode.presence has FS_INODE_HAS_CAPS. */
+/* Dropping security.capability where a write, truncate or chown has to: look phase (fills *place,
+ * not found when there is none), then change phase. One remove where inode.presence has
+ * FS_INODE_HAS_CAPS. */
 R5_MUST_CHECK int
 xattr_caps_prepare(struct fs_txn *txn, const struct fs_inode *inode, struct xattr_place *out_place);
 R5_MUST_CHECK int

@@ -4,16 +4,17 @@
  *
  *     small value    one transaction
  *     large value    1. record XATTR(new id)      2. chunks, in steps
- *                    3. item names the new id, record XATTR(old id) or gone   4. old chunks, in steps
+ *                    3. item names the new id, record XATTR(old id) or gone   4. old chunks
  *     removing       item gone, record XATTR(old id) where it had chunks; then those, in steps
  *
- *   S1  chunks are named by the item or by the record at every commit (X2): a crash or an error between
- *       the steps leaves the old value whole, and mount or the next call frees the rest
+ *   S1  chunks are named by the item or by the record at every commit (X2): a crash or an error
+ *       between the steps leaves the old value whole, and mount or the next call frees the rest
  *   S2  permission bits and access list change in one transaction (A2 in acl.c)
  *
- * Locks are dropped between the steps. A writer that finds the record to name another value than its own
- * begins again; one that finds a record at its beginning finishes that first. Failure: errors before the
- * first change leave nothing; -ENOSPC in the midst of the chunks gives them back. Any thread.
+ * Locks are dropped between the steps. A writer that finds the record to name another value than
+ * its own begins again; one that finds a record at its beginning finishes that first. Failure:
+ * errors before the first change leave nothing; -ENOSPC in the midst of the chunks gives them
+ * back. Any thread.
  */
 #include <errno.h>
 #include <string.h>
@@ -47,7 +48,7 @@ struct xattr_set {
     bool finish_after;  /* the record names the old value's chunks */
 };
 
-/* ---- what is allowed ---------------------------------------------------------------------------- */
+/* ---- what is allowed ----------------------------------------------------------------------- */
 
 static int check_type(const struct xattr_set *set, const struct fs_inode *inode)
 {
@@ -110,7 +111,7 @@ static int check_value(struct xattr_set *set)
     return 0;
 }
 
-/* ---- the item ----------------------------------------------------------------------------------- */
+/* ---- the item ------------------------------------------------------------------------------ */
 
 /* Everything that the last (or only) transaction looks at. */
 struct set_look {
@@ -185,7 +186,7 @@ static int set_prepare(struct fs_txn *txn, struct xattr_set *set, const struct s
     return error;
 }
 
-/* The access list and the permission bits follow each other; a list that says no more is not kept. */
+/* The access list and the permission bits follow each other; a list that says no more is dropped. */
 static void set_mode(const struct xattr_set *set, struct set_look *look)
 {
     look->remove = set->value == NULL;
@@ -263,7 +264,7 @@ static int set_item(struct fs *fs, struct fs_thread *thread, struct xattr_set *s
     return op_change(fs, thread, &change);
 }
 
-/* ---- chunks ------------------------------------------------------------------------------------- */
+/* ---- chunks -------------------------------------------------------------------------------- */
 
 /* Step 1: the record names the chunks before there are any. */
 static int chunks_begin(struct fs_txn *txn, void *context)
@@ -359,7 +360,7 @@ static int set_chunks(struct fs *fs, struct fs_thread *thread, struct xattr_set 
     return error;
 }
 
-/* ---- finishing ---------------------------------------------------------------------------------- */
+/* ---- finishing ----------------------------------------------------------------------------- */
 
 struct chunk_finish {
     uint64_t ino;
@@ -473,7 +474,7 @@ int xattr_finish(struct fs *fs, struct fs_thread *thread, uint64_t ino)
     return error;
 }
 
-/* ---- the door ----------------------------------------------------------------------------------- */
+/* ---- the door ------------------------------------------------------------------------------ */
 
 static int set_once(struct fs *fs, struct fs_thread *thread, struct xattr_set *set)
 {

@@ -13,6 +13,7 @@
 #include "model_parts.h"
 
 #define XATTR_NAMES 4u
+#define MODEL_BLOCK ((uint64_t)BLOCK_BYTES)
 
 static struct model_inode *inode_of(const struct model *model, uint32_t id)
 {
@@ -66,7 +67,7 @@ void model_fini(struct model *model)
     free(model->inodes);
 }
 
-/* ---- contents ----------------------------------------------------------------------------------- */
+/* ---- contents ------------------------------------------------------------------------------ */
 
 const struct model_page *model_find_page(const struct model_inode *inode, uint64_t block)
 {
@@ -87,7 +88,7 @@ static struct model_page *make_page(struct model_inode *inode, uint64_t block)
     }
     if (inode->page_count == inode->page_room) {
         inode->page_room = inode->page_room == 0 ? 8 : inode->page_room * 2;
-        inode->pages = realloc(inode->pages, inode->page_room * sizeof(*inode->pages));
+        inode->pages = realloc(inode->pages, inode->page_room * sizeof(struct model_page *));
         ck_assert_ptr_nonnull(inode->pages);
     }
     struct model_page *page = calloc(1, sizeof(*page));
@@ -132,7 +133,7 @@ static void write_bytes(struct model_inode *inode, uint64_t offset, const uint8_
     inode->size = max_u64(inode->size, offset + n);
 }
 
-/* ---- what the operations do --------------------------------------------------------------------- */
+/* ---- what the operations do ---------------------------------------------------------------- */
 
 static uint32_t named(const struct model *model, uint32_t dir, uint32_t name)
 {
@@ -415,7 +416,7 @@ int model_apply(struct model *model, const struct model_op *op)
     }
 }
 
-/* ---- choosing ----------------------------------------------------------------------------------- */
+/* ---- choosing ------------------------------------------------------------------------------ */
 
 static uint32_t
 pick_id(const struct model *model, uint64_t *state, bool (*fits)(const struct model_inode *))
@@ -468,13 +469,13 @@ static void choose_make(struct model_op *op, uint64_t *state)
 static uint64_t choose_offset(uint64_t *state)
 {
     switch (kit_below(state, 10)) {
-    case 0: return (UINT64_C(1) << 41) + kit_below(state, 3 * BLOCK_BYTES);
+    case 0: return (UINT64_C(1) << 41) + kit_below(state, MODEL_BLOCK * 3);
     case 1:
-    case 2: return kit_below(state, 200) * BLOCK_BYTES;
+    case 2: return kit_below(state, 200) * MODEL_BLOCK;
     case 3: return 0;
     case 4:
-    case 5: return kit_below(state, 3 * BLOCK_BYTES);
-    default: return kit_below(state, 120 * BLOCK_BYTES);
+    case 5: return kit_below(state, MODEL_BLOCK * 3);
+    default: return kit_below(state, MODEL_BLOCK * 120);
     }
 }
 
@@ -494,8 +495,8 @@ static void choose_data(struct model_op *op, const struct model *model, uint64_t
     switch (kit_below(state, 5)) {
     case 0: op->bytes = 1 + (uint32_t)kit_below(state, 100); break;
     case 1: op->bytes = (1 + (uint32_t)kit_below(state, 40)) * BLOCK_BYTES; break;
-    case 2: op->bytes = 1 + (uint32_t)kit_below(state, 90 * BLOCK_BYTES); break;
-    default: op->bytes = 1 + (uint32_t)kit_below(state, 3 * BLOCK_BYTES); break;
+    case 2: op->bytes = 1 + (uint32_t)kit_below(state, MODEL_BLOCK * 90); break;
+    default: op->bytes = 1 + (uint32_t)kit_below(state, MODEL_BLOCK * 3); break;
     }
     op->flags = modes[kit_below(state, 6)];
 }

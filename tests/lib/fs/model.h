@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a filesystem should be, in plain memory, and random operations on it. The model knows the answer
- * of each operation beforehand, errors included, and the same seed gives the same operations, so that its
- * state after any operation can be made again without a filesystem.
+ * What a filesystem should be, in plain memory, and random operations on it. The model knows the
+ * answer of each operation beforehand, errors included, and the same seed gives the same
+ * operations, so that its state after any operation can be made again without a filesystem.
  */
 #ifndef R5FS_TESTS_MODEL_H
 #define R5FS_TESTS_MODEL_H
@@ -88,14 +88,14 @@ void model_fini(struct model *model);
 struct model_op model_next(const struct model *model, uint64_t seed, uint64_t index);
 /* Does it and returns what the filesystem has to answer. */
 int model_apply(struct model *model, const struct model_op *op);
-/* Does it to the filesystem. `inos`: inode numbers by id, filled in for new ones. `before`: the model
- * without the operation. */
+/* Does it to the filesystem. `inos`: inode numbers by id, filled in for new ones. `before`: the
+ * model without the operation. */
 int model_run(struct kit *kit,
               const struct model *before,
               const struct model_op *op,
               uint64_t inos[MODEL_IDS_MAX]);
-/* Everything that can be reached from the root is the same. Contents of `loose` (an id; UINT32_MAX: none)
- * are not looked at. Says where the first difference is. */
+/* Everything that can be reached from the root is the same. Contents of `loose` (an id;
+ * UINT32_MAX: none) are not looked at. Says where the first difference is. */
 bool model_equals(struct kit *kit, const struct model *model, uint32_t loose, char why[256]);
 const char *model_describe(const struct model_op *op, char text[256]);
 

@@ -40,7 +40,7 @@ static void target_of(uint32_t bytes, char text[FS_SYMLINK_BYTES_MAX + 1])
     text[bytes] = '\0';
 }
 
-/* ---- doing -------------------------------------------------------------------------------------- */
+/* ---- doing --------------------------------------------------------------------------------- */
 
 static int run_make(struct kit *kit,
                     const struct model *before,
@@ -158,7 +158,7 @@ int model_run(struct kit *kit,
     }
 }
 
-/* ---- comparing ---------------------------------------------------------------------------------- */
+/* ---- comparing ----------------------------------------------------------------------------- */
 
 struct compare {
     struct kit *kit;

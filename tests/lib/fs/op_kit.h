@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Short ways to call the filesystem in tests. Names are C strings; `must_` fails the test on error. */
+/* Short ways to call the filesystem in tests. Names are C strings; `must_` fails the test on
+ * error. */
 #ifndef R5FS_TESTS_OP_KIT_H
 #define R5FS_TESTS_OP_KIT_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Claims about access control lists: which are accepted, and how they and the mode move together. */
+/* Claims about access control lists: which are accepted, and how they and the mode move
+ * together. */
 #include <check.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -39,14 +40,14 @@ static size_t build(const struct entry *entries, size_t count)
     build((const struct entry[]){__VA_ARGS__}, \
           sizeof((const struct entry[]){__VA_ARGS__}) / sizeof(struct entry))
 
-static const struct entry U = {1, 7, NOBODY};
-static const struct entry G = {4, 5, NOBODY};
-static const struct entry O = {32, 1, NOBODY};
+static const struct entry owner = {1, 7, NOBODY};
+static const struct entry group = {4, 5, NOBODY};
+static const struct entry other = {32, 1, NOBODY};
 
 START_TEST(a_minimal_list_is_accepted_and_plain)
 {
     bool plain = false;
-    size_t size = BUILD(U, G, O);
+    size_t size = BUILD(owner, group, other);
     ck_assert_int_eq(acl_check(bytes, size), 0);
     ck_assert_uint_eq(acl_to_mode(bytes, size, S_IFREG | S_ISUID, &plain), S_IFREG | 04751);
     ck_assert(plain);
@@ -55,11 +56,11 @@ END_TEST
 
 START_TEST(named_entries_need_a_mask)
 {
-    size_t size = BUILD(U, {2, 7, 1000}, G, O);
+    size_t size = BUILD(owner, {2, 7, 1000}, group, other);
     ck_assert_int_eq(acl_check(bytes, size), -EINVAL);
-    size = BUILD(U, G, {8, 7, 1000}, O);
+    size = BUILD(owner, group, {8, 7, 1000}, other);
     ck_assert_int_eq(acl_check(bytes, size), -EINVAL);
-    size = BUILD(U, {2, 7, 1000}, G, {8, 4, 5}, {16, 3, NOBODY}, O);
+    size = BUILD(owner, {2, 7, 1000}, group, {8, 4, 5}, {16, 3, NOBODY}, other);
     ck_assert_int_eq(acl_check(bytes, size), 0);
 }
 END_TEST
@@ -68,23 +69,23 @@ START_TEST(lists_that_break_the_rules_are_refused)
 {
     ck_assert_int_eq(acl_check(bytes, 0), -EINVAL);
     ck_assert_int_eq(acl_check(bytes, 3), -EINVAL);
-    size_t size = BUILD(U, G, O);
+    size_t size = BUILD(owner, group, other);
     ck_assert_int_eq(acl_check(bytes, size - 1), -EINVAL);
     bytes[0] = 1;
     ck_assert_int_eq(acl_check(bytes, size), -EOPNOTSUPP);
-    size = BUILD(U, G);
+    size = BUILD(owner, group);
     ck_assert_int_eq(acl_check(bytes, size), -EINVAL);
-    size = BUILD(G, U, O);
+    size = BUILD(group, owner, other);
     ck_assert_int_eq(acl_check(bytes, size), -EINVAL);
-    size = BUILD(U, U, G, O);
+    size = BUILD(owner, owner, group, other);
     ck_assert_int_eq(acl_check(bytes, size), -EINVAL);
-    size = BUILD(U, {2, 7, NOBODY}, G, {16, 7, NOBODY}, O);
+    size = BUILD(owner, {2, 7, NOBODY}, group, {16, 7, NOBODY}, other);
     ck_assert_int_eq(acl_check(bytes, size), -EINVAL);
-    size = BUILD(U, G, {32, 8, NOBODY});
+    size = BUILD(owner, group, {32, 8, NOBODY});
     ck_assert_int_eq(acl_check(bytes, size), -EINVAL);
-    size = BUILD(U, G, {3, 7, NOBODY}, O);
+    size = BUILD(owner, group, {3, 7, NOBODY}, other);
     ck_assert_int_eq(acl_check(bytes, size), -EINVAL);
-    size = BUILD(U, G, {16, 7, NOBODY}, {16, 7, NOBODY}, O);
+    size = BUILD(owner, group, {16, 7, NOBODY}, {16, 7, NOBODY}, other);
     ck_assert_int_eq(acl_check(bytes, size), -EINVAL);
 }
 END_TEST
@@ -100,7 +101,7 @@ END_TEST
 START_TEST(the_mask_is_what_the_group_bits_show)
 {
     bool plain = true;
-    size_t size = BUILD(U, {2, 7, 1000}, G, {16, 2, NOBODY}, O);
+    size_t size = BUILD(owner, {2, 7, 1000}, group, {16, 2, NOBODY}, other);
     ck_assert_uint_eq(acl_to_mode(bytes, size, S_IFREG, &plain), S_IFREG | 0721);
     ck_assert(!plain);
 }
@@ -109,7 +110,7 @@ END_TEST
 START_TEST(chmod_changes_the_mask_and_not_the_owning_group)
 {
     bool plain;
-    size_t size = BUILD(U, {2, 7, 1000}, G, {16, 7, NOBODY}, O);
+    size_t size = BUILD(owner, {2, 7, 1000}, group, {16, 7, NOBODY}, other);
     acl_apply_mode(bytes, size, S_IFREG | 0640);
     ck_assert_int_eq(acl_check(bytes, size), 0);
     ck_assert_uint_eq(acl_to_mode(bytes, size, 0, &plain), 0640);
@@ -120,7 +121,7 @@ END_TEST
 
 START_TEST(chmod_without_a_mask_changes_the_owning_group)
 {
-    size_t size = BUILD(U, G, O);
+    size_t size = BUILD(owner, group, other);
     acl_apply_mode(bytes, size, 0624);
     ck_assert_uint_eq(bytes[4 + 1 * 8 + 2], 2);
 }
@@ -129,7 +130,7 @@ END_TEST
 START_TEST(a_new_inode_gets_what_both_mode_and_default_list_grant)
 {
     bool plain = true;
-    size_t size = BUILD(U, {2, 7, 1000}, {4, 7, NOBODY}, {16, 6, NOBODY}, {32, 4, NOBODY});
+    size_t size = BUILD(owner, {2, 7, 1000}, {4, 7, NOBODY}, {16, 6, NOBODY}, {32, 4, NOBODY});
     uint32_t mode = acl_inherit(bytes, size, S_IFREG | 0666, &plain);
     ck_assert_uint_eq(mode, S_IFREG | 0664);
     ck_assert(!plain);

@@ -11,7 +11,7 @@
 #include "op.h"
 #include "op_kit.h"
 
-#define BLK BLOCK_BYTES
+#define BLK ((uint64_t)BLOCK_BYTES)
 
 static struct kit kit;
 static uint64_t ino;
@@ -126,7 +126,7 @@ START_TEST(a_write_over_both_ends_of_an_unwritten_extent_converts_it)
     struct fs_block start = map().items[0].start;
     write_blocks(3, 8);
     struct extent_window window = map();
-    ck_assert_uint_eq(must_getattr(&kit, ino).blocks, 8 * BLOCK_SECTORS);
+    ck_assert_uint_eq(must_getattr(&kit, ino).blocks, (uint64_t)8 * BLOCK_SECTORS);
     for (uint32_t i = 0; i < window.count; i++) {
         ck_assert_int_eq(window.items[i].state, EXTENT_WRITTEN);
     }
@@ -183,7 +183,7 @@ START_TEST(a_fragmented_map_is_seen_in_several_windows)
     must_be_filled(&kit, ino, 0, 'x', BLK);
     write_blocks(0, 400);
     must_be_filled(&kit, ino, 0, 'x', 400 * BLK);
-    ck_assert_uint_eq(must_getattr(&kit, ino).blocks, 400 * BLOCK_SECTORS);
+    ck_assert_uint_eq(must_getattr(&kit, ino).blocks, (uint64_t)400 * BLOCK_SECTORS);
 }
 END_TEST
 

@@ -11,7 +11,7 @@
 #include "op_kit.h"
 
 #define KIB 1024u
-#define BLK BLOCK_BYTES
+#define BLK ((uint64_t)BLOCK_BYTES)
 
 static struct kit kit;
 static uint64_t ino;
@@ -57,7 +57,7 @@ static uint64_t blocks_of(void)
     return must_getattr(&kit, ino).blocks / BLOCK_SECTORS;
 }
 
-/* ---- reading and writing ------------------------------------------------------------------------ */
+/* ---- reading and writing ------------------------------------------------------------------- */
 
 START_TEST(bytes_come_back_at_any_offset_and_length)
 {
@@ -188,7 +188,7 @@ START_TEST(a_write_changes_mtime_and_ctime_and_not_atime)
 }
 END_TEST
 
-/* ---- size --------------------------------------------------------------------------------------- */
+/* ---- size ---------------------------------------------------------------------------------- */
 
 START_TEST(growing_after_shrinking_shows_zeros)
 {
@@ -249,7 +249,7 @@ START_TEST(truncate_is_undone_or_kept_as_a_whole_by_a_crash)
 }
 END_TEST
 
-/* ---- fallocate ---------------------------------------------------------------------------------- */
+/* ---- fallocate ----------------------------------------------------------------------------- */
 
 START_TEST(allocated_blocks_read_as_zeros_and_are_then_written_in_place)
 {
@@ -336,7 +336,7 @@ START_TEST(allocating_more_than_there_is_takes_nothing)
 }
 END_TEST
 
-/* ---- seeking ------------------------------------------------------------------------------------ */
+/* ---- seeking ------------------------------------------------------------------------------- */
 
 START_TEST(data_and_holes_are_found)
 {
@@ -355,7 +355,7 @@ START_TEST(data_and_holes_are_found)
 }
 END_TEST
 
-/* ---- full --------------------------------------------------------------------------------------- */
+/* ---- full ---------------------------------------------------------------------------------- */
 
 START_TEST(a_full_filesystem_takes_what_fits_and_can_be_emptied)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Claims about many threads at once: each has a directory of its own, where everything must be as if it
- * were alone, and they share a file, a directory and the journal.
+ * Claims about many threads at once: each has a directory of its own, where everything must be as
+ * if it were alone, and they share a file, a directory and the journal.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -15,7 +15,7 @@
 #define THREADS     4u
 #define FILES       6u
 #define STEPS       400u
-#define SHARED_SIZE (8u * BLOCK_BYTES)
+#define SHARED_SIZE 32768u
 #define FILE_BYTES  (3u * BLOCK_BYTES)
 
 static struct kit kit;

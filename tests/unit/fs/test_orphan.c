@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Claims about what outlives its name: open files, unfinished truncates, and mounts that clean up. */
+/* Claims about what outlives its name: open files, unfinished truncates, and mounts that clean
+ * up. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 #include "orphan.h"
 #include "truncate.h"
 
-#define BLK BLOCK_BYTES
+#define BLK ((uint64_t)BLOCK_BYTES)
 
 static struct kit kit;
 

@@ -257,11 +257,12 @@ END_TEST
 
 START_TEST(items_that_cannot_be_are_refused)
 {
+    static const char text[10] = "user.xABCD";
     uint8_t data[64] = {0};
     struct xattr_item item;
     struct fs_xattr_disk disk = {.value_bytes = le32_make(4), .name_bytes = 6};
     memcpy(data, &disk, sizeof(disk));
-    memcpy(data + sizeof(disk), "user.xABCD", 10);
+    memcpy(data + sizeof(disk), text, sizeof(text));
     ck_assert_ptr_null(xattr_decode(data, 20, &item));
     ck_assert_uint_eq(item.value_bytes, 4);
     ck_assert_ptr_nonnull(xattr_decode(data, 19, &item));
