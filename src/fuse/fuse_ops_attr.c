@@ -135,13 +135,13 @@ void fuse_ops_statfs(fuse_req_t req, fuse_ino_t ino)
 
 /* ---- ioctl ----------------------------------------------------------------------------------- */
 
+/* What a file can be given. Immutable, append-only and synchronous are refused: nobody would keep to
+ * them, as FUSE does not tell the kernel of flags, and a protection that does not protect is worse than
+ * none. Access times never change by themselves. */
 static const struct {
     uint32_t flag;
     uint32_t xflag;
 } xflag_map[] = {
-    {FS_SYNC_FL, FS_XFLAG_SYNC},
-    {FS_IMMUTABLE_FL, FS_XFLAG_IMMUTABLE},
-    {FS_APPEND_FL, FS_XFLAG_APPEND},
     {FS_NODUMP_FL, FS_XFLAG_NODUMP},
     {FS_NOATIME_FL, FS_XFLAG_NOATIME},
 };
@@ -190,13 +190,26 @@ static void get_flags(fuse_req_t req, struct fuse_worker *worker, fuse_ino_t ino
     }
 }
 
+static uint32_t flags_known(void)
+{
+    uint32_t flags = 0;
+
+    for (size_t i = 0; i < XFLAG_COUNT; i++) {
+        flags |= xflag_map[i].flag;
+    }
+    return flags;
+}
+
 /* Whether the caller may was checked by the kernel. */
 static void set_flags(fuse_req_t req, struct fuse_worker *worker, fuse_ino_t ino, uint32_t flags)
 {
     const struct fs_attr wanted = {.flags = flags};
     struct fs_attr attr;
-    int err = fs_setattr(worker->server->fs, &worker->thread, ino, &wanted, FS_SET_FLAGS, &attr);
+    int err = (flags & ~flags_known()) != 0 ? -EOPNOTSUPP : 0;
 
+    if (err == 0) {
+        err = fs_setattr(worker->server->fs, &worker->thread, ino, &wanted, FS_SET_FLAGS, &attr);
+    }
     if (err != 0) {
         fuse_ops_fail(req, err);
         return;

@@ -150,6 +150,11 @@ def attribute_names_arrive_whole(mnt):
 
 
 FS_IOC_GETFLAGS = 0x80086601
+FS_IOC_SETFLAGS = 0x40086602
+FS_SYNC_FL = 0x08
+FS_IMMUTABLE_FL = 0x10
+FS_APPEND_FL = 0x20
+FS_NODUMP_FL = 0x40
 UNKNOWN_IOCTL = 0x8004f7f7
 
 
@@ -160,6 +165,12 @@ def ioctls(mnt):
     flags = bytearray(8)
     fcntl.ioctl(fd, FS_IOC_GETFLAGS, flags)
     expect("flags", 0, struct.unpack("<I", flags[:4])[0])
+    fcntl.ioctl(fd, FS_IOC_SETFLAGS, struct.pack("<Q", FS_NODUMP_FL))
+    fcntl.ioctl(fd, FS_IOC_GETFLAGS, flags)
+    expect("flags that are kept", FS_NODUMP_FL, struct.unpack("<I", flags[:4])[0])
+    for flag in (FS_IMMUTABLE_FL, FS_APPEND_FL, FS_SYNC_FL):
+        wanted = struct.pack("<Q", flag)
+        expect_errno("nobody keeps to it", errno.EOPNOTSUPP, fcntl.ioctl, fd, FS_IOC_SETFLAGS, wanted)
     expect_errno("unknown", errno.ENOTTY, fcntl.ioctl, fd, UNKNOWN_IOCTL, flags)
     os.close(fd)
     directory = os.open(mnt, os.O_RDONLY)
