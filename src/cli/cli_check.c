@@ -68,13 +68,14 @@ static int check_parity(struct cli_array *opened, uint64_t *out_mismatches)
 {
     const struct geometry *geometry = array_geometry(opened->array);
     struct parity_scan scan = {.opened = opened, .slots = geometry->slots};
+    R5_CHECK(scan.slots >= MEMBERS_MIN);
     if (array_state(opened->array) != ARRAY_CLEAN) {
         (void)puts("parity: a member is missing, so there is nothing to compare");
         return 0;
     }
     for (uint32_t slot = 0; slot < scan.slots; slot++) {
         scan.buffers[slot] =
-            arena_take(&opened->arena, PARITY_BATCH_BLOCKS * BLOCK_BYTES, BLOCK_BYTES);
+            arena_take(&opened->arena, (size_t)PARITY_BATCH_BLOCKS * BLOCK_BYTES, BLOCK_BYTES);
     }
     for (uint64_t row = 0; row < geometry->rows; row += PARITY_BATCH_BLOCKS) {
         uint32_t count = (uint32_t)min_u64(PARITY_BATCH_BLOCKS, geometry->rows - row);

@@ -165,7 +165,7 @@ static int dump_volume(struct cli_array *opened, const struct cli_args *args)
             return code;
         }
     }
-    copy.buffer = arena_take(&opened->arena, COPY_BLOCKS * BLOCK_BYTES, BLOCK_BYTES);
+    copy.buffer = arena_take(&opened->arena, (size_t)COPY_BLOCKS * BLOCK_BYTES, BLOCK_BYTES);
     copy.fd = open_output(path, opened);
     if (copy.fd < 0) {
         cli_error(
