@@ -30,8 +30,8 @@ enum cli_exit {
     EXIT_FSCK_USAGE = 16, /* of `check`, whose codes are fsck(8)'s */
 };
 
-/* The argument of an option that may be given several times: values are joined by commas. Of any other
- * option the last one counts. */
+/* The argument of an option that may be given several times: values are joined by commas. Of any
+ * other option the last one counts. */
 #define CLI_LIST "OPTS"
 
 struct cli_option {
@@ -41,7 +41,8 @@ struct cli_option {
     const char *help;
 };
 
-/* What was given: values[i] belongs to options[i] of the command ("" for a flag, NULL: not given). */
+/* What was given: values[i] belongs to options[i] of the command ("" for a flag, NULL: not
+ * given). */
 struct cli_args {
     const char *values[CLI_OPTIONS_MAX];
     const char *words[CLI_WORDS_MAX];
@@ -83,8 +84,8 @@ struct cli_sources {
     unsigned count;
 };
 
-/* Files, one directory, UUID= or LABEL= (searched in R5FS_PATH), colon-joined. Says what is wrong and
- * returns an exit code, 0 when good. */
+/* Files, one directory, UUID= or LABEL= (searched in R5FS_PATH), colon-joined. Says what is wrong
+ * and returns an exit code, 0 when good. */
 R5_MUST_CHECK int
 cli_sources_resolve(const char *const *words, unsigned count, struct cli_sources *out);
 void cli_sources_free(struct cli_sources *sources);

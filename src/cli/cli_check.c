@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * r5fs check: verifies an unmounted filesystem, and with --parity every row of the array. Exit codes
- * are fsck(8)'s: 0 clean, 1 all repaired, 4 problems left, 8 could not go on, 16 usage.
+ * r5fs check: verifies an unmounted filesystem, and with --parity every row of the array. Exit
+ * codes are fsck(8)'s: 0 clean, 1 all repaired, 4 problems left, 8 could not go on, 16 usage.
  *
- * Without -y nothing is written: a log that a crash left is laid over the members in memory. Rows that
- * replay would write are then not compared with their parity, which only replay makes good.
+ * Without -y nothing is written: a log that a crash left is laid over the members in memory. Rows
+ * that replay would write are then not compared with their parity, which only replay makes good.
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * r5fs create: looks at all files first (nothing is touched when one is refused), makes them, writes
- * superblocks, the empty log and an empty filesystem. On failure the files it made are removed.
+ * r5fs create: looks at all files first (nothing is touched when one is refused), makes them,
+ * writes superblocks, the empty log and an empty filesystem. On failure the files it made are
+ * removed.
  */
 #include <errno.h>
 #include <inttypes.h>

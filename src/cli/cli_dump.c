@@ -2,9 +2,9 @@
 /*
  * r5fs dump: prints structures, or copies the volume out. Opens everything read-only.
  *
- * `dump volume` is the rescue way: the array's contents as recovery would make them, the log laid over
- * the members in memory, one member may be missing, any md RAID5 (with or without journal, with or
- * without an r5fs filesystem in it).
+ * `dump volume` is the rescue way: the array's contents as recovery would make them, the log laid
+ * over the members in memory, one member may be missing, any md RAID5 (with or without journal,
+ * with or without an r5fs filesystem in it).
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The command table, option parsing and help. Every command is a row of cli_commands; --help, the man
- * page (scripts/make_man.py reads `r5fs help --all`) and the parser come from it.
+ * The command table, option parsing and help. Every command is a row of cli_commands; --help, the
+ * man page (scripts/make_man.py reads `r5fs help --all`) and the parser come from it.
  *
- * Called as mkfs.r5fs, fsck.r5fs, mount.fuse.r5fs or umount.fuse.r5fs the matching command runs. The
- * form `r5fs SRC MNT -o OPTS`, by which mount(8) runs the helper of type fuse.r5fs, is a mount.
+ * Called as mkfs.r5fs, fsck.r5fs, mount.fuse.r5fs or umount.fuse.r5fs the matching command runs.
+ * The form `r5fs SRC MNT -o OPTS`, by which mount(8) runs the helper of type fuse.r5fs, is a mount.
  */
 #include "cli.h"
 

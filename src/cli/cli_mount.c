@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* r5fs mount and unmount: from words to the FUSE floor's calls. Also what mount(8) and umount(8) run. */
+/* r5fs mount and unmount: from words to the FUSE floor's calls. Also what mount(8) and umount(8)
+ * run. */
 #include <string.h>
 #include <unistd.h>
 

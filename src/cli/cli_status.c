@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * r5fs status: of a mount (asked of its daemon), of files (read from them, nothing is locked for long
- * or written), or of every mount of ours. The texts come from the FUSE floor, which both ways share.
+ * r5fs status: of a mount (asked of its daemon), of files (read from them, nothing is locked for
+ * long or written), or of every mount of ours. The texts come from the FUSE floor, which both ways
+ * share.
  */
 #include <errno.h>
 #include <string.h>

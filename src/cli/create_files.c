@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A new member must read as zeros from end to end, so that parity is consistent from the start: a new
- * file does, an existing one is cut to nothing and grown again, a block device is zeroed.
+ * A new member must read as zeros from end to end, so that parity is consistent from the start: a
+ * new file does, an existing one is cut to nothing and grown again, a block device is zeroed.
  * An existing file is only touched when nothing recognisable is on it, or with --force.
  */
 #include "create_files.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The backing files of a new array: looked at, made, emptied; taken away again when create fails. */
+/* The backing files of a new array: looked at, made, emptied; taken away again when create
+ * fails. */
 #ifndef R5FS_CLI_CREATE_FILES_H
 #define R5FS_CLI_CREATE_FILES_H
 
@@ -16,8 +17,8 @@ struct create_file {
     uint64_t inode;
 };
 
-/* Looks, changes nothing. Refuses what is not a file or block device and, without `force`, what holds
- * anything recognisable. Exit code, said. */
+/* Looks, changes nothing. Refuses what is not a file or block device and, without `force`, what
+ * holds anything recognisable. Exit code, said. */
 R5_MUST_CHECK int create_file_look(struct create_file *file, bool force);
 /* Makes the file, or empties an existing one, so that it reads as zeros. */
 R5_MUST_CHECK int create_file_make(struct create_file *file, bool sparse);

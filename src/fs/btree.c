@@ -8,13 +8,14 @@
  *        leaf    leaf    leaf
  *
  *   T1  a node's level is one below its parent's
- *   T2  a child's keys lie in [its key in the parent, the next key there or above); an internal child's
+ *   T2  a child's keys lie in [its key in the parent, the next key there or above); an internal
+ *   child's
  *       first key equals the lower bound
  *   T3  the first key of the root, when internal, is the lowest of all: {0, 0, 0}
  *   T4  a leaf may be empty when it is its parent's only child, or the root
  *
- * T1 and T2 are checked at every step down, so that what hangs wrong in a damaged tree is an error at
- * its address and a walk always ends. Any thread (see reader.h).
+ * T1 and T2 are checked at every step down, so that what hangs wrong in a damaged tree is an error
+ * at its address and a walk always ends. Any thread (see reader.h).
  */
 #include "btree.h"
 
@@ -303,7 +304,8 @@ int btree_walk(struct fs_reader *reader,
     uint32_t level = reader->fs->super.tree_levels - 1;
     int error = path_root(&path);
     error = walk_visit(&path, level, reader->fs->super.tree_root, error, node, context);
-    /* `level` is the node whose child at its slot comes next; -ECANCELED: on to the next sibling. */
+    /* `level` is the node whose child at its slot comes next; -ECANCELED: on to the next
+     * sibling. */
     while (error == 0 || error == -ECANCELED) {
         if (error == -ECANCELED) {
             buffer_put(&reader->fs->buffers, path.level[level].buffer);

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The one tree of typed items, 4 KiB nodes changed in place (the journal makes a transaction's blocks
- * appear together).
+ * The one tree of typed items, 4 KiB nodes changed in place (the journal makes a transaction's
+ * blocks appear together).
  *
- * Reading goes through a reader (reader.h): shared by many threads under the tree lock, or, with the
- * reader of a transaction, alone under the op lock. A path pins its nodes; what btree_data returns is
- * valid until the path is moved or released, the tree lock is dropped, or (in a transaction) the tree
- * is changed.
+ * Reading goes through a reader (reader.h): shared by many threads under the tree lock, or, with
+ * the reader of a transaction, alone under the op lock. A path pins its nodes; what btree_data
+ * returns is valid until the path is moved or released, the tree lock is dropped, or (in a
+ * transaction) the tree is changed.
  *
  * Changing happens in two phases, so that an operation never stops half-way:
- *   before txn_change: btree_prepare(key) for every item that will be inserted, replaced or removed.
+ *   before txn_change: btree_prepare(key) for every item that will be inserted, replaced or
+ *   removed.
  *     It reads and pins what is needed (all errors come here) and splits full internal nodes.
  *   after txn_change:  btree_insert, btree_replace, btree_remove, btree_change.
  */
@@ -89,10 +90,11 @@ R5_MUST_CHECK int btree_get(struct fs_reader *reader,
                             uint32_t max,
                             uint32_t *out_bytes);
 
-/* ---- changing: the transaction is locked -------------------------------------------------------- */
+/* ---- changing: the transaction is locked
+ * -------------------------------------------------------- */
 
-/* Before txn_change. May be called for a key that exists or not. -EAGAIN: too many full nodes for one
- * transaction, some were split: end this transaction and begin again. */
+/* Before txn_change. May be called for a key that exists or not. -EAGAIN: too many full nodes for
+ * one transaction, some were split: end this transaction and begin again. */
 R5_MUST_CHECK int btree_prepare(struct fs_txn *txn, const struct fs_key *key);
 
 /* After txn_change. -EEXIST. */
@@ -108,8 +110,8 @@ R5_MUST_CHECK int
 btree_change(struct fs_txn *txn, const struct fs_key *key, uint8_t **out_data, uint32_t *out_bytes);
 
 /* Walks every node, parents before children, in key order; for fsck, dump and tests. `node` returns
- * 0 to go on, 1 to skip what hangs below, or an error that ends the walk. Bad nodes are reported with
- * data NULL and their error. */
+ * 0 to go on, 1 to skip what hangs below, or an error that ends the walk. Bad nodes are reported
+ * with data NULL and their error. */
 struct btree_visit {
     struct fs_block block;
     uint32_t level;

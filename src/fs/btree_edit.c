@@ -2,13 +2,14 @@
 /*
  * Changing the tree (phases in btree.h; T1 to T4 in btree.c).
  *
- *   prepare   on the way down: an internal node that could overflow from this transaction's inserts is
+ *   prepare   on the way down: an internal node that could overflow from this transaction's inserts
+ *   is
  *             split, a thin one is joined with its neighbour, a root with one child gives way to it
- *   insert    the leaf has room, or it is split in two and its parent, which has room, gets one child
- *   remove    an empty leaf is freed; a thin one is joined with a neighbour that is in memory
+ *   insert    the leaf has room, or it is split in two and its parent, which has room, gets one
+ *   child remove    an empty leaf is freed; a thin one is joined with a neighbour that is in memory
  *
- *   E1  a change touches at most the leaf, a second leaf and their parent (TXN_CREDITS_INSERT, _REMOVE)
- *   E2  whatever can fail (reading, taking a block) comes before the first byte is changed
+ *   E1  a change touches at most the leaf, a second leaf and their parent (TXN_CREDITS_INSERT,
+ *   _REMOVE) E2  whatever can fail (reading, taking a block) comes before the first byte is changed
  *   E3  when a node's first child goes, its successor takes over its key, so that T2 and T3 hold
  *
  * Splits and joins mean nothing to readers between two calls, so they need not be in the same
@@ -70,8 +71,8 @@ static void path_add_sibling(struct fs_txn *txn,
     btree_child_insert(parent->data, path->level[level + 1].slot + 1, key, right->block);
 }
 
-/* Children that stay when a node is split: half, but most where the path goes through the last one, as
- * keys that only grow come there. */
+/* Children that stay when a node is split: half, but most where the path goes through the last one,
+ * as keys that only grow come there. */
 static uint32_t split_point(const uint8_t *node, uint32_t slot)
 {
     uint32_t count = btree_node_count(node);
@@ -115,8 +116,8 @@ struct leaf_split {
     bool new_goes_left;
 };
 
-/* Where to split a leaf that gets one more item at `slot`: as even as possible, but behind the last item
- * when that is where the new one goes (keys that only grow leave full leaves). */
+/* Where to split a leaf that gets one more item at `slot`: as even as possible, but behind the last
+ * item when that is where the new one goes (keys that only grow leave full leaves). */
 static struct leaf_split leaf_split_choose(const uint8_t *leaf, uint32_t slot, uint32_t new_bytes)
 {
     uint32_t count = btree_node_count(leaf);
@@ -129,7 +130,8 @@ static struct leaf_split leaf_split_choose(const uint8_t *leaf, uint32_t slot, u
     uint32_t left = 0;
     uint32_t best_gap = UINT32_MAX;
     for (uint32_t i = 0; i < count; i++) {
-        /* Here the boundary is before old item i; at `slot` the new item may stand on either side. */
+        /* Here the boundary is before old item i; at `slot` the new item may stand on either
+         * side. */
         if (i == slot) {
             uint32_t gap = left > total - left ? 2 * left - total : total - 2 * left;
             if (left > 0 && gap < best_gap) {
@@ -195,7 +197,8 @@ static void child_drop(struct fs_txn *txn, struct buffer *parent, uint32_t slot)
     }
 }
 
-/* The node at `slot` of the parent of path level `level`, when it is in memory and hangs rightly. */
+/* The node at `slot` of the parent of path level `level`, when it is in memory and hangs
+ * rightly. */
 static struct buffer *
 sibling_cached(struct fs_txn *txn, struct btree_path *path, uint32_t level, uint32_t slot)
 {
@@ -230,7 +233,8 @@ static bool nodes_join_well(const uint8_t *left, const uint8_t *right)
     return btree_node_count(left) + btree_node_count(right) <= FS_CHILDREN_MAX / 2;
 }
 
-/* Moves everything of `right` into `left`, its neighbour, and frees it. `right_slot`: in the parent. */
+/* Moves everything of `right` into `left`, its neighbour, and frees it. `right_slot`: in the
+ * parent. */
 static void nodes_join(struct fs_txn *txn,
                        struct buffer *parent,
                        struct buffer *left,
@@ -300,7 +304,8 @@ static enum shaping shape_root(struct fs_txn *txn, struct btree_path *path)
     return SHAPE_CHANGED;
 }
 
-/* One step at the highest internal node of the path that needs it. The tree lock is held exclusive. */
+/* One step at the highest internal node of the path that needs it. The tree lock is held
+ * exclusive. */
 static int shape_path(struct fs_txn *txn, struct btree_path *path, enum shaping *out_shaping)
 {
     *out_shaping = shape_root(txn, path);
@@ -401,7 +406,8 @@ int btree_insert(struct fs_txn *txn, const struct fs_key *key, const void *data,
     return error;
 }
 
-/* The item grows beyond what its leaf can take: out and in again. The new half is taken first (E2). */
+/* The item grows beyond what its leaf can take: out and in again. The new half is taken first
+ * (E2). */
 static int replace_longer(struct fs_txn *txn,
                           struct btree_path *path,
                           const struct fs_key *key,

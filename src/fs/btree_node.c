@@ -7,12 +7,13 @@
  *   internal:  | header | child child child ->                               |
  *
  *   N1  keys ascend strictly
- *   N2  leaf: the items' data lie in [data_begin, end), do not overlap, and what they leave there is
+ *   N2  leaf: the items' data lie in [data_begin, end), do not overlap, and what they leave there
+ *   is
  *       data_hole bytes
  *   N3  an internal node has at least one child
  *
- * btree_node_problem proves all of this for bytes from the disk; the other functions keep it and check
- * only what their callers promise. Pure functions.
+ * btree_node_problem proves all of this for bytes from the disk; the other functions keep it and
+ * check only what their callers promise. Pure functions.
  */
 #include "btree_node.h"
 

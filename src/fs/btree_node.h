@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* One tree node: pure functions on 4 KiB. A node that passed btree_node_problem() may be trusted. */
+/* One tree node: pure functions on 4 KiB. A node that passed btree_node_problem() may be
+ * trusted. */
 #ifndef R5FS_FS_BTREE_NODE_H
 #define R5FS_FS_BTREE_NODE_H
 
@@ -32,7 +33,8 @@ void btree_leaf_remove(uint8_t *leaf, uint32_t slot);
 /* Moves the items from `slot` on to the end of `to`; they fit. */
 void btree_leaf_move_tail(uint8_t *leaf, uint32_t slot, uint8_t *to);
 
-/* Whether `node` may stand at path level `level`, below where level + 1 of the path stands (T1, T2). */
+/* Whether `node` may stand at path level `level`, below where level + 1 of the path stands (T1,
+ * T2). */
 bool btree_node_hangs_right(const struct btree_path *path, uint32_t level, const uint8_t *node);
 
 /* Internal node. */

@@ -4,15 +4,17 @@
  *
  *   B1  a buffer is in the index exactly while it stands for its block: LOADING, or READY and not
  *       forgotten
- *   B2  a READY buffer that is clean and without pins is on the LRU list; a FREE one on the free list;
+ *   B2  a READY buffer that is clean and without pins is on the LRU list; a FREE one on the free
+ *   list;
  *       all others are on neither
  *   B3  one thread loads a block; others that want it wait for that load, not for another
  *   B4  taking a buffer never waits for one: the pool has room for every pin and every dirty block
  *       that can exist at once (fs_open checks), so the LRU or the free list has one
  *
- * Happy path: buffer_get finds READY, pins, returns. Failure: what does not read or verify leaves the
- * index before the waiters are woken; each of them looks again.
- * Any thread; the pool's lock is the innermost but for the journal's own and is never held over I/O.
+ * Happy path: buffer_get finds READY, pins, returns. Failure: what does not read or verify leaves
+ * the index before the waiters are woken; each of them looks again.
+ * Any thread; the pool's lock is the innermost but for the journal's own and is never held over
+ * I/O.
  */
 #include "buffer.h"
 

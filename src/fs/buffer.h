@@ -2,7 +2,8 @@
 /*
  * Metadata blocks in memory: a fixed pool of private 4 KiB copies, found by block number.
  *
- *   (free) -> LOADING -> READY clean, pinned or on the LRU list -> READY dirty (running transaction)
+ *   (free) -> LOADING -> READY clean, pinned or on the LRU list -> READY dirty (running
+ *   transaction)
  *                                     ^------------------------------------- closed
  *   forgotten: out of the index, back to (free) with its last pin
  *

@@ -12,8 +12,8 @@
  * readdir goes in batches: entries are copied into the thread's scratch under the tree lock, their
  * attributes are looked up, then they are given out with no lock held. Going on from a cookie is
  * one search. An entry whose inode is not there (removed between both looks, or damage) is given
- * without attributes. Failure: an item that cannot be an entry is -EUCLEAN with its block's address.
- * Any thread.
+ * without attributes. Failure: an item that cannot be an entry is -EUCLEAN with its block's
+ * address. Any thread.
  */
 #include "dir.h"
 

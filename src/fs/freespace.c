@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Counting and giving back: reservations, shadows (F1 to F4 in freespace.h), groups coming into use.
- * Searching is in freespace_search.c.
+ * Counting and giving back: reservations, shadows (F1 to F4 in freespace.h), groups coming into
+ * use. Searching is in freespace_search.c.
  *
- * Free space has two faces: counts, under the space lock, from which an operation reserves before it
- * takes any lock of the filesystem's, and bits, under the op lock. A reservation that was granted can
- * be taken: plain operations leave super.reserve_blocks over, and what they leave lies in the meta
- * group as far as there is choice (freespace_search.c), where tree nodes are taken.
+ * Free space has two faces: counts, under the space lock, from which an operation reserves before
+ * it takes any lock of the filesystem's, and bits, under the op lock. A reservation that was
+ * granted can be taken: plain operations leave super.reserve_blocks over, and what they leave lies
+ * in the meta group as far as there is choice (freespace_search.c), where tree nodes are taken.
  *
  * Operations reserve for the worst case and give back most of it. So whoever deletes waits for what
  * others hold before it says that the disk is full: any number of deleters gets through, if need be

@@ -3,13 +3,15 @@
  * Free space: one bitmap per group, a summary of all groups, exact counts in the super.
  *
  *   F1  free = clear bits of all groups (untouched groups as they would begin) = super.free_blocks
- *   F2  a block freed in a transaction is not given out before that transaction is durable (W6): its
+ *   F2  a block freed in a transaction is not given out before that transaction is durable (W6):
+ *   its
  *       bit is clear already, and set in a shadow bitmap of that transaction
- *   F3  free - shadowed >= reserved by open transactions; plain ones leave super.reserve_blocks over
- *   F4  a run that is given out lies within one group
+ *   F3  free - shadowed >= reserved by open transactions; plain ones leave super.reserve_blocks
+ *   over F4  a run that is given out lies within one group
  *
- * Shadows: a transaction dirties at most JOURNAL_TXN_BLOCKS_MAX bitmaps, and at most three transactions
- * are running or closed but not yet reported durable, so that FREESPACE_SHADOWS are always enough.
+ * Shadows: a transaction dirties at most JOURNAL_TXN_BLOCKS_MAX bitmaps, and at most three
+ * transactions are running or closed but not yet reported durable, so that FREESPACE_SHADOWS are
+ * always enough.
  */
 #ifndef R5FS_FS_FREESPACE_H
 #define R5FS_FS_FREESPACE_H
@@ -56,8 +58,8 @@ size_t freespace_memory_need(void);
 void freespace_init(struct fs *fs, struct arena *arena);
 void freespace_fini(struct fs *fs);
 
-/* For txn.c. Reserves blocks; -ENOSPC. `deep` waits for other transactions to end before it says so:
- * the caller holds no reservation and no lock. */
+/* For txn.c. Reserves blocks; -ENOSPC. `deep` waits for other transactions to end before it says
+ * so: the caller holds no reservation and no lock. */
 R5_MUST_CHECK int freespace_reserve(struct fs *fs, uint64_t blocks, bool deep);
 void freespace_unreserve(struct fs *fs, uint64_t blocks);
 /* Whether a commit would give something back. */
@@ -69,8 +71,8 @@ R5_MUST_CHECK int freespace_prepare_nodes(struct fs_txn *txn, uint32_t nodes);
 void freespace_durable(struct fs *fs, uint64_t txn);
 
 /* Up to `want` blocks in one run, taken out of the transaction's space: behind `goal` when that is
- * free (a file's last block + 1), else near it. goal 0: anywhere. Before txn_change (reads bitmaps).
- * -ENOSPC (not while the need was stated rightly), -EIO, -EUCLEAN. */
+ * free (a file's last block + 1), else near it. goal 0: anywhere. Before txn_change (reads
+ * bitmaps). -ENOSPC (not while the need was stated rightly), -EIO, -EUCLEAN. */
 R5_MUST_CHECK int freespace_alloc(struct fs_txn *txn,
                                   struct fs_block goal,
                                   uint32_t want,
@@ -85,13 +87,14 @@ R5_MUST_CHECK int freespace_prepare_free(struct fs_txn *txn, struct fs_block sta
 
 /* Tree nodes, for btree.c. The new buffer is pinned and dirty. */
 R5_MUST_CHECK int freespace_alloc_node(struct fs_txn *txn, struct buffer **out_buffer);
-/* Forgets the buffer; the caller keeps its pin. A node whose bit is not set is leaked with a message. */
+/* Forgets the buffer; the caller keeps its pin. A node whose bit is not set is leaked with a
+ * message. */
 void freespace_free_node(struct fs_txn *txn, struct buffer *buffer);
 
 /* Blocks files can still get / could get in the empty filesystem. */
 uint64_t freespace_available(struct fs *fs);
-/* A group's bitmap as in memory (a first one for an untouched group is not made): for fsck and dump.
- * -ENOENT for an untouched group. */
+/* A group's bitmap as in memory (a first one for an untouched group is not made): for fsck and
+ * dump. -ENOENT for an untouched group. */
 R5_MUST_CHECK int freespace_bitmap(struct fs *fs,
                                    struct fs_thread *thread,
                                    uint32_t group,

@@ -43,7 +43,8 @@ void group_close(struct fs_txn *txn, struct group *group);
 R5_MUST_CHECK int group_begin(struct fs_txn *txn);
 struct group_counts group_counts_get(const struct group *group);
 void group_counts_set(const struct group *group, struct group_counts counts);
-/* The group's bits with those of blocks freed lately set as well (F2). Valid until the next call. */
+/* The group's bits with those of blocks freed lately set as well (F2). Valid until the next
+ * call. */
 const uint8_t *group_combined(struct fs *fs, const struct group *group);
 /* Marks blocks of a reservation as used; they are free. */
 void group_take(struct fs_txn *txn, const struct group *group, uint32_t first, uint32_t count);

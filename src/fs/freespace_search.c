@@ -5,10 +5,10 @@
  *   group:  | fixed | zone: tree nodes first | files first ...                          |
  *           0                     blocks/32                                          blocks
  *
- * File blocks: right behind the goal; else in the goal's group; else in a group that has a long run;
- * else in an untouched group; else whatever run there is; at last also in the zones. So a stream stays
- * in one piece, metadata stays together, and the disk is still used to the last block. In the meta
- * group file blocks leave super.reserve_blocks over.
+ * File blocks: right behind the goal; else in the goal's group; else in a group that has a long
+ * run; else in an untouched group; else whatever run there is; at last also in the zones. So a
+ * stream stays in one piece, metadata stays together, and the disk is still used to the last block.
+ * In the meta group file blocks leave super.reserve_blocks over.
  *
  * Tree nodes: from the lowest free block of the meta group, which is changed, between transactions
  * only, when it cannot serve a whole transaction. So one transaction's nodes dirty one bitmap.
@@ -65,8 +65,8 @@ group_allowance(const struct fs_txn *txn, const struct group *group, const uint8
     return free_blocks > super->reserve_blocks ? free_blocks - super->reserve_blocks : 0;
 }
 
-/* Lowers the bound on the group's longest run to what a whole search found. Only in memory: a hint that
- * is lost costs a search. */
+/* Lowers the bound on the group's longest run to what a whole search found. Only in memory: a hint
+ * that is lost costs a search. */
 static void group_learn(const struct fs_txn *txn,
                         const struct group *group,
                         const uint8_t *bits,

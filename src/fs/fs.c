@@ -6,9 +6,10 @@
  *             -> super.journal_generation + 1, FS_SUPER_MOUNTED, durable -> finish orphans
  *   fs_unmount: finish orphans -> FS_SUPER_MOUNTED off, in super and copy, durable -> idle client
  *
- * A write mount goes on from the copy only when that carries no FS_SUPER_MOUNTED (fs_super.c says why);
- * a read-only one takes any copy that is valid, with a message.
- * Everything is taken from the caller's arena at mount, at most options.buffer_bytes and the struct.
+ * A write mount goes on from the copy only when that carries no FS_SUPER_MOUNTED (fs_super.c says
+ * why); a read-only one takes any copy that is valid, with a message.
+ * Everything is taken from the caller's arena at mount, at most options.buffer_bytes and the
+ * struct.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -303,7 +304,8 @@ int fs_unmount(struct fs *fs, struct fs_thread *thread)
         int mark_error = fs->stopped ? -EIO : super_mark(fs, thread, false);
         error = error == 0 ? mark_error : error;
         if (error != 0) {
-            /* So that no commit is under way when the client goes; a stopped one seals nothing (X3). */
+            /* So that no commit is under way when the client goes; a stopped one seals nothing
+             * (X3). */
             int drain_error =
                 journal_commit(fs->journal, thread->queue, journal_running_txn(fs->journal));
             error = error == 0 ? drain_error : error;

@@ -3,12 +3,13 @@
  * The filesystem's bytes on the volume (docs/spec_filesystem.md). Little-endian, no alignment.
  *
  *   group 0                                group 1                        last group
- *   | super | bitmap | summary | blocks .. | bitmap | blocks ........ |  | bitmap | .. | super copy |
+ *   | super | bitmap | summary | blocks .. | bitmap | blocks ........ |  | bitmap | .. | super copy
+ *   |
  *
  * A group has exactly one bitmap block, at its start (group 0: behind the super). The group whose
- * number is a multiple of FS_SUMMARY_GROUPS holds, right behind its bitmap, the summary block of the
- * FS_SUMMARY_GROUPS groups from it on. Groups from super.groups_used on were never touched: their
- * bitmaps and summaries are not read, everything but those fixed blocks is free there.
+ * number is a multiple of FS_SUMMARY_GROUPS holds, right behind its bitmap, the summary block of
+ * the FS_SUMMARY_GROUPS groups from it on. Groups from super.groups_used on were never touched:
+ * their bitmaps and summaries are not read, everything but those fixed blocks is free there.
  */
 #ifndef R5FS_FS_FS_FORMAT_H
 #define R5FS_FS_FS_FORMAT_H
@@ -35,7 +36,8 @@ struct fs_block_header {
 };
 _Static_assert(sizeof(struct fs_block_header) == 32, "pinned by the format");
 
-/* ---- super: block 0, copy in the last block of the volume -------------------------------------- */
+/* ---- super: block 0, copy in the last block of the volume
+ * -------------------------------------- */
 
 #define FS_SUPER_WRITE_THROUGH 0x1u /* flags: the journal mode this filesystem was made for */
 #define FS_SUPER_MOUNTED       0x2u /* flags: mounted for writing, no clean unmount since */
@@ -73,7 +75,8 @@ _Static_assert(offsetof(struct fs_super_disk, volume_blocks) == 128, "pinned by 
 _Static_assert(offsetof(struct fs_super_disk, tree_root) == 160, "pinned by the format");
 _Static_assert(offsetof(struct fs_super_disk, made_seconds) == 216, "pinned by the format");
 
-/* ---- groups ------------------------------------------------------------------------------------ */
+/* ---- groups
+ * ------------------------------------------------------------------------------------ */
 
 #define FS_BITMAP_BITS 32512u /* most blocks of a group */
 
@@ -97,7 +100,8 @@ struct fs_summary_disk {
 };
 _Static_assert(sizeof(struct fs_summary_disk) == BLOCK_BYTES, "pinned by the format");
 
-/* ---- tree -------------------------------------------------------------------------------------- */
+/* ---- tree
+ * -------------------------------------------------------------------------------------- */
 
 #define FS_TREE_LEVELS_MAX 8u
 
@@ -118,7 +122,8 @@ struct fs_node_disk {
 };
 _Static_assert(sizeof(struct fs_node_disk) == 40, "pinned by the format");
 
-/* Leaf: headers follow the node header in key order; data lies from data_begin to the block's end. */
+/* Leaf: headers follow the node header in key order; data lies from data_begin to the block's
+ * end. */
 struct fs_item_disk {
     struct fs_key_disk key;
     le16 data_offset; /* from the start of the block */
@@ -138,7 +143,8 @@ _Static_assert(sizeof(struct fs_child_disk) == 25, "pinned by the format");
 #define FS_ITEM_BYTES_MAX 1920u /* of data: two of the largest always fit into one leaf */
 _Static_assert(2 * (FS_ITEM_BYTES_MAX + 21u) <= FS_NODE_ROOM, "a split always works");
 
-/* ---- items ------------------------------------------------------------------------------------- */
+/* ---- items
+ * ------------------------------------------------------------------------------------- */
 
 enum fs_item_type {
     FS_ITEM_INODE = 1,       /* offset 0 */
@@ -209,7 +215,7 @@ _Static_assert(sizeof(struct fs_extent_disk) == 16, "pinned by the format");
 
 #define FS_XATTR_CHUNKED    0x1u
 #define FS_XATTR_INLINE_MAX 1024u
-#define FS_CHUNK_BYTES      1900u /* of a symlink or of a chunked value; only the last may be shorter */
+#define FS_CHUNK_BYTES      1900u /* of a symlink or chunked value; the last may be shorter */
 
 struct fs_xattr_disk {
     le32 value_bytes;

@@ -3,10 +3,10 @@
  * The super block: bytes <-> struct, every field checked against the others, and the arithmetic of
  * groups that follows from it (picture in fs_format.h).
  *
- * The super is a metadata block like any other, dirty in most transactions. Its copy in the last block
- * of the volume is written at format, and in the same transaction as the super whenever the flag
- * FS_SUPER_MOUNTED changes. So a copy without that flag is as good as the super itself; one with it
- * tells only what never changes, and an old tree root.
+ * The super is a metadata block like any other, dirty in most transactions. Its copy in the last
+ * block of the volume is written at format, and in the same transaction as the super whenever the
+ * flag FS_SUPER_MOUNTED changes. So a copy without that flag is as good as the super itself; one
+ * with it tells only what never changes, and an old tree root.
  *
  * Pure functions; any thread.
  */
@@ -164,8 +164,7 @@ int fs_super_plan(struct fs_super *super, const struct geometry *geometry)
     uint64_t stripe = geometry_stripe_blocks(geometry);
     uint64_t unit = stripe <= FS_BITMAP_BITS ? stripe : geometry->chunk_blocks;
     if (unit > FS_BITMAP_BITS) {
-        unit =
-            HUGE_CHUNK_UNIT; /* a chunk is a power of two: groups at least do not straddle chunks oddly */
+        unit = HUGE_CHUNK_UNIT; /* a chunk is a power of two: groups do not straddle chunks oddly */
     }
     if (geometry->volume_blocks < FS_VOLUME_BLOCKS_MIN) {
         return -ENOSPC;

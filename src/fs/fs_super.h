@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The filesystem's super block: decode, validate, encode; the layout of groups that follows from it. */
+/* The filesystem's super block: decode, validate, encode; the layout of groups that follows from
+ * it. */
 #ifndef R5FS_FS_FS_SUPER_H
 #define R5FS_FS_FS_SUPER_H
 
@@ -41,8 +42,8 @@ struct fs_super {
 };
 
 /* Checks the header (magic, own address, crc) and every field against the others and the volume.
- * -EMEDIUMTYPE: no super at all; -EUCLEAN: damaged, `out_why` says what; -EOPNOTSUPP: made by a newer
- * version. */
+ * -EMEDIUMTYPE: no super at all; -EUCLEAN: damaged, `out_why` says what; -EOPNOTSUPP: made by a
+ * newer version. */
 R5_MUST_CHECK int fs_super_decode(struct fs_super *out_super,
                                   const uint8_t *block,
                                   struct fs_block address,
@@ -66,8 +67,8 @@ bool fs_block_is_fixed(const struct fs_super *super, struct fs_block block);
 /* Blocks of the group that are not fixed. */
 uint32_t fs_group_room(const struct fs_super *super, uint32_t group);
 struct fs_block fs_super_copy_address(const struct fs_super *super);
-/* Whether files or tree nodes may lie in [first, first + count): inside the groups, not fixed, in one
- * group, not in an untouched one. For checking what comes from the disk. */
+/* Whether files or tree nodes may lie in [first, first + count): inside the groups, not fixed, in
+ * one group, not in an untouched one. For checking what comes from the disk. */
 bool fs_run_is_plausible(const struct fs_super *super, struct fs_block first, uint64_t count);
 
 /* Common header: fill in (not the crc), set the crc, check all. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Inode records and the striped inode locks (inode.h). Numbers come from super.next_ino and are never
- * used again. Any thread; a record is changed in a transaction.
+ * Inode records and the striped inode locks (inode.h). Numbers come from super.next_ino and are
+ * never used again. Any thread; a record is changed in a transaction.
  */
 #include "inode.h"
 

@@ -2,8 +2,8 @@
 /*
  * Inode records and inode locks. There is no inode cache: the item in the tree is the truth.
  *
- * Locks are striped by inode number: read shared; write, truncate, fallocate, attributes exclusive. A
- * thread holds at most one of them (rename and link rely on the op lock instead).
+ * Locks are striped by inode number: read shared; write, truncate, fallocate, attributes exclusive.
+ * A thread holds at most one of them (rename and link rely on the op lock instead).
  */
 #ifndef R5FS_FS_INODE_H
 #define R5FS_FS_INODE_H

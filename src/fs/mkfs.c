@@ -4,8 +4,8 @@
  *
  *   | super | bitmap 0 | summary 0 | root leaf | ...                        | super copy |
  *
- * Everything else is made when it is first used, so the time does not depend on the size. Runs on the
- * caller's thread, before anything is mounted.
+ * Everything else is made when it is first used, so the time does not depend on the size. Runs on
+ * the caller's thread, before anything is mounted.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Read sections (reader.h). A section ends: each round that ends with -EAGAIN adds the node it lacked
- * to the pinned ones, a path is at most FS_TREE_LEVELS_MAX nodes, and a round that lacks nothing is the
- * last. A mutator that changes the path between two rounds can cost another round, no more.
- * Any thread.
+ * Read sections (reader.h). A section ends: each round that ends with -EAGAIN adds the node it
+ * lacked to the pinned ones, a path is at most FS_TREE_LEVELS_MAX nodes, and a round that lacks
+ * nothing is the last. A mutator that changes the path between two rounds can cost another round,
+ * no more. Any thread.
  */
 #include "reader.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A read section: the tree lock held shared, never across a device read. A node that is missing ends
- * the body with -EAGAIN; the section drops the lock, loads the node, and the body runs again:
+ * A read section: the tree lock held shared, never across a device read. A node that is missing
+ * ends the body with -EAGAIN; the section drops the lock, loads the node, and the body runs again:
  *
  *     struct fs_reader reader;
  *     fs_reader_init(&reader, fs, thread);
@@ -10,9 +10,9 @@
  *         error = body(&reader, ...);             releases its paths, copies out what it needs
  *     } while (fs_reader_again(&reader, &error));
  *
- * The body must be repeatable. Loaded nodes stay pinned until the section ends, so it comes to an end.
- * A node that reads wrong outside the lock may have been freed meanwhile: it is read once more under
- * the lock, and only that counts.
+ * The body must be repeatable. Loaded nodes stay pinned until the section ends, so it comes to an
+ * end. A node that reads wrong outside the lock may have been freed meanwhile: it is read once more
+ * under the lock, and only that counts.
  */
 #ifndef R5FS_FS_READER_H
 #define R5FS_FS_READER_H

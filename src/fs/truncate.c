@@ -3,8 +3,10 @@
  * The size of files.
  *
  *     shrink   | kept ......... size |///// freed /////|   one transaction: size, times, what of
- *                                    ^ rounded up to a block   the map fits; then steps, by a record
- *     grow     | kept ... old size |000| hole ...... size |   the old last block's tail is zeroed (I1)
+ *                                    ^ rounded up to a block   the map fits; then steps, by a
+ *                                    record
+ *     grow     | kept ... old size |000| hole ...... size |   the old last block's tail is zeroed
+ *     (I1)
  *
  *   T1  size and record change together: after a crash the size is the old or the new one, and
  *       mount frees the rest (orphan.c)

@@ -12,9 +12,10 @@
  *                                      unlock
  *                                      durable  what was freed may be given out again (W6)
  *
- *   X1  a dirty buffer is on running.dirty, in memory, and paid with one metadata block of the journal
- *   X2  between txn_lock and txn_end one thread changes metadata, and no commit closes (W5, W10)
- *   X3  when an operation broke off half-way (txn_broken) nothing is sealed any more: the disk keeps the
+ *   X1  a dirty buffer is on running.dirty, in memory, and paid with one metadata block of the
+ *   journal X2  between txn_lock and txn_end one thread changes metadata, and no commit closes (W5,
+ *   W10) X3  when an operation broke off half-way (txn_broken) nothing is sealed any more: the disk
+ *   keeps the
  *       last whole transaction
  *
  * Failure: before txn_change an operation gives up freely; what btree_prepare split stays split.
@@ -130,7 +131,7 @@ int txn_begin(struct fs_txn *txn,
 int txn_lock(struct fs_txn *txn)
 {
     struct fs *fs = txn->fs;
-    R5_CHECK(fs != NULL && !txn->locked);
+    R5_CHECK(!txn->locked);
     env_mutex_lock(&fs->op_lock);
     int error = fs->stopped ? -EIO : 0;
     txn->locked = true;
@@ -335,7 +336,8 @@ void txn_register(struct fs *fs)
     journal_set_client(fs->journal, &client);
 }
 
-/* ---- nobody is mounted ------------------------------------------------------------------------ */
+/* ---- nobody is mounted
+ * ------------------------------------------------------------------------ */
 
 static void idle_lock(void *context)
 {

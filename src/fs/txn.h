@@ -7,14 +7,14 @@
  *     error = txn_begin(&txn, fs, thread, &need);   parks for journal and space; holds no lock
  *     [inode lock]
  *     error = txn_lock(&txn);                       op lock: the only mutator, commits stay out
- *     look at the tree through &txn.reader, btree_prepare() every key, freespace_alloc(), txn_write_data()
- *     txn_change(&txn);                             tree lock exclusive
+ *     look at the tree through &txn.reader, btree_prepare() every key, freespace_alloc(),
+ *     txn_write_data() txn_change(&txn);                             tree lock exclusive
  *     btree_insert ... inode_write ...
  *     txn_end(&txn);                                at any stage, on success and on error
  *     [inode unlock]
  *
- * An operation that got -EAGAIN from txn_lock or btree_prepare ends its transaction and starts again.
- * Order of locks: (txn_begin) -> inode lock -> op lock -> tree lock -> the journal's.
+ * An operation that got -EAGAIN from txn_lock or btree_prepare ends its transaction and starts
+ * again. Order of locks: (txn_begin) -> inode lock -> op lock -> tree lock -> the journal's.
  */
 #ifndef R5FS_FS_TXN_H
 #define R5FS_FS_TXN_H
@@ -43,18 +43,19 @@ struct txn_need {
     bool deep;            /* may use the reserve: deleting, orphans, unwritten conversion */
 };
 
-/* Metadata blocks that one of each may dirty. Independent of the tree's depth: full internal nodes are
- * split beforehand (btree_prepare), at most TXN_SPLITS_MAX of them in one transaction. */
-#define TXN_CREDITS_INSERT 3u    /* the leaf, its new half, their parent */
-#define TXN_CREDITS_REMOVE 5u    /* the leaf, a sibling, their parent; bitmap, summary of the freed */
-#define TXN_CREDITS_UPDATE 1u    /* the leaf */
+/* Metadata blocks that one of each may dirty. Independent of the tree's depth: full internal nodes
+ * are split beforehand (btree_prepare), at most TXN_SPLITS_MAX of them in one transaction. */
+#define TXN_CREDITS_INSERT    3u /* the leaf, its new half, their parent */
+#define TXN_CREDITS_REMOVE    5u /* the leaf, a sibling, their parent; bitmap and summary */
+#define TXN_CREDITS_UPDATE    1u /* the leaf */
 #define TXN_CREDITS_ALLOC_RUN 2u /* bitmap, summary */
-#define TXN_CREDITS_FREE_RUN 2u  /* bitmap, summary: a run lies within one group */
-#define TXN_CREDITS_SUPER 1u
-#define TXN_SPLITS_MAX 2u
-/* Bitmap and summary of the group new nodes come from; each split: node, new node, parent; a new root. */
+#define TXN_CREDITS_FREE_RUN  2u /* bitmap, summary: a run lies within one group */
+#define TXN_CREDITS_SUPER     1u
+#define TXN_SPLITS_MAX        2u
+/* Bitmap and summary of the group new nodes come from; each split: node, new node, parent; a new
+ * root. */
 #define TXN_CREDITS_STRUCTURE (2u + 3u * TXN_SPLITS_MAX + 1u)
-#define TXN_INSERTS_MAX 64u
+#define TXN_INSERTS_MAX       64u
 
 struct fs;
 
@@ -75,8 +76,8 @@ struct fs_txn {
 /* What a transaction with this need reserves; at most journal_limits().meta_step. */
 uint32_t txn_credits(const struct txn_need *need);
 /* How many times `each` fits into one transaction beside `fixed` on this journal, at most
- * TXN_INSERTS_MAX inserts: a step of a chain handles that many extents. At least 1 where the journal
- * is no smaller than allowed. */
+ * TXN_INSERTS_MAX inserts: a step of a chain handles that many extents. At least 1 where the
+ * journal is no smaller than allowed. */
 uint32_t
 txn_steps_max(const struct fs *fs, const struct txn_need *fixed, const struct txn_need *each);
 /* Most data_blocks of one transaction. */
@@ -94,14 +95,15 @@ void txn_change(struct fs_txn *txn);
 void txn_change_done(struct fs_txn *txn);
 /* Gives everything back. `txn` may be begun again. */
 void txn_end(struct fs_txn *txn);
-/* An operation failed after its first change: stops the filesystem (nothing of this transaction will be
- * committed). Returns `error`. */
+/* An operation failed after its first change: stops the filesystem (nothing of this transaction
+ * will be committed). Returns `error`. */
 int txn_broken(struct fs_txn *txn, int error);
 
-/* The buffer's contents were or will be changed in this transaction. Takes one credit the first time. */
+/* The buffer's contents were or will be changed in this transaction. Takes one credit the first
+ * time. */
 void txn_dirty(struct fs_txn *txn, struct buffer *buffer);
-/* A metadata block that was freed: drops it from the transaction and from memory. The caller keeps its
- * pin. */
+/* A metadata block that was freed: drops it from the transaction and from memory. The caller keeps
+ * its pin. */
 void txn_forget(struct fs_txn *txn, struct buffer *buffer);
 /* Keeps the buffer in memory until txn_end. */
 void txn_pin(struct fs_txn *txn, struct buffer *buffer);

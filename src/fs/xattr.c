@@ -192,7 +192,7 @@ int xattr_copy(struct fs_reader *reader,
                uint32_t max)
 {
     struct fs_key key = fs_key(ino, FS_ITEM_XATTR, place->offset);
-    struct xattr_item item;
+    struct xattr_item item = {0};
     struct btree_path path;
     btree_path_init(&path, reader);
     int error = btree_find(&path, &key);

@@ -186,7 +186,8 @@ static int set_prepare(struct fs_txn *txn, struct xattr_set *set, const struct s
     return error;
 }
 
-/* The access list and the permission bits follow each other; a list that says no more is dropped. */
+/* The access list and the permission bits follow each other; a list that says no more is
+ * dropped. */
 static void set_mode(const struct xattr_set *set, struct set_look *look)
 {
     look->remove = set->value == NULL;

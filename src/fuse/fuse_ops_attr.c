@@ -135,9 +135,9 @@ void fuse_ops_statfs(fuse_req_t req, fuse_ino_t ino)
 
 /* ---- ioctl ----------------------------------------------------------------------------------- */
 
-/* What a file can be given. Immutable, append-only and synchronous are refused: nobody would keep to
- * them, as FUSE does not tell the kernel of flags, and a protection that does not protect is worse than
- * none. Access times never change by themselves. */
+/* What a file can be given. Immutable, append-only and synchronous are refused: nobody would keep
+ * to them, as FUSE does not tell the kernel of flags, and a protection that does not protect is
+ * worse than none. Access times never change by themselves. */
 static const struct {
     uint32_t flag;
     uint32_t xflag;

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Missing, truncated, swapped, duplicated, foreign, read-only, busy, stale and damaged files, wrong
 # options: one clear line and the documented exit code, or a degraded mount; nothing is damaged.
-. "$(dirname "$0")/../lib/e2e/lib.sh"
+. "$(dirname "$0")/../lib/e2e/e2e_lib.sh"
 
 make_array 4 96M 16M --label bad >/dev/null || { echo "not ok create"; exit 1; }
 mount_array && cp -r /usr/include/linux "$mnt/" && unmount_array || { echo "not ok prepare"; exit 1; }

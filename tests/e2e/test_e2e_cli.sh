@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The command line's contract where real arrays and mounts are needed: forms of SRC and of -o, exit
 # codes, status in every state, what create leaves alone.
-. "$(dirname "$0")/../lib/e2e/lib.sh"
+. "$(dirname "$0")/../lib/e2e/e2e_lib.sh"
 
 is_json() { python3 -m json.tool >/dev/null; }
 mounted_with() { awk -v m="$mnt" '$2 == m {print $4}' /proc/mounts | tr , '\n' | grep -qx "$1"; }

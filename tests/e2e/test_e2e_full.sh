@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # A full filesystem: ENOSPC is clean, nothing synced is lost, deleting works, the space comes back.
-. "$(dirname "$0")/../lib/e2e/lib.sh"
+. "$(dirname "$0")/../lib/e2e/e2e_lib.sh"
 
 make_array 3 64M 8M --chunk 4K >/dev/null || { echo "not ok create"; exit 1; }
 claim "mount" mount_array -o memory=64M || finish

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Help, man page and behaviour agree: every command and option of the help is in the man page, and the
 # other way round; every command answers --help.
-. "$(dirname "$0")/../lib/e2e/lib.sh"
+. "$(dirname "$0")/../lib/e2e/e2e_lib.sh"
 
 man_page=$(cd "$(dirname "$0")/../../docs/man" && pwd)/r5fs.8
 "$R5FS" help --all >"$work/help"

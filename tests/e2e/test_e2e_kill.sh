@@ -3,7 +3,7 @@
 # kill -9 of the daemon at random moments under load: each remount replays, everything fsynced is there,
 # check is clean, parity is consistent on every row; every third time a member is gone at the remount.
 #   R5FS_KILLS=50 R5FS_SEED=1 tests/e2e/test_e2e_kill.sh
-. "$(dirname "$0")/../lib/e2e/lib.sh"
+. "$(dirname "$0")/../lib/e2e/e2e_lib.sh"
 
 kills=${R5FS_KILLS:-8}
 seed=${R5FS_SEED:-$((RANDOM * 32768 + RANDOM))}

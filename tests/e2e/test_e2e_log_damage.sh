@@ -3,7 +3,7 @@
 # A record that rots in the middle of the live log: refused with the loss named, nothing changed, readable
 # with ro,norecovery; going on without the lost part takes the explicit option. An older copy of the
 # journal is not taken silently.
-. "$(dirname "$0")/../lib/e2e/lib.sh"
+. "$(dirname "$0")/../lib/e2e/e2e_lib.sh"
 
 make_array 4 64M 16M >/dev/null || { echo "not ok create"; exit 1; }
 claim "mount" mount_array -o commit=300 || finish

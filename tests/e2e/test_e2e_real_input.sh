@@ -4,7 +4,7 @@
 # all. Every byte is compared after a remount; check and parity are clean; mdadm accepts every file.
 #   R5FS_MEMBERS=4 R5FS_CHUNK=64K R5FS_FULL=1 tests/e2e/test_e2e_real_input.sh
 # R5FS_FULL=1 copies all of /usr/include and /usr/lib instead of a part.
-. "$(dirname "$0")/../lib/e2e/lib.sh"
+. "$(dirname "$0")/../lib/e2e/e2e_lib.sh"
 
 real_input() { # MEMBERS CHUNK SIZE SOURCES...
     local count=$1 chunk=$2 size=$3 label="$1 members, chunk $2"

@@ -3,7 +3,7 @@
 # Writers parked for memory or log space, because the disks do not answer: they can be killed, the
 # mount still answers what needs no disk, and all goes on when the disks are back. The disks are files on
 # another r5fs, whose daemon is stopped for a while.
-. "$(dirname "$0")/../lib/e2e/lib.sh"
+. "$(dirname "$0")/../lib/e2e/e2e_lib.sh"
 
 outer=$work/outer
 inner=$work/inner

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The traps of FUSE and of libfuse 3.14, one claim each: docs/FUSE.md says which is which. As root some
 # more than as a user; the part for users runs as nobody when root starts it.
-. "$(dirname "$0")/../lib/e2e/lib.sh"
+. "$(dirname "$0")/../lib/e2e/e2e_lib.sh"
 export R5FS PYTHONDONTWRITEBYTECODE=1
 
 trap_claim() { # NAME PYTHON_CLAIM [ARG...]

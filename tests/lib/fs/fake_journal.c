@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * See fake_journal.h. One lock for everything; a commit holds `leading` across the client's calls, as
- * the real one does. Where the real log thread would commit for a parked reservation, the parked caller
- * does it itself.
+ * See fake_journal.h. One lock for everything; a commit holds `leading` across the client's calls,
+ * as the real one does. Where the real log thread would commit for a parked reservation, the parked
+ * caller does it itself.
  */
 #include "fake_journal.h"
 

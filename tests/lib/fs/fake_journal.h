@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The journal's door over memory: what journal.h promises, without array, ring or threads of its own.
+ * The journal's door over memory: what journal.h promises, without array, ring or threads of its
+ * own.
  *
- * It keeps three things: the volume as reads see it, the volume as it is durable, and a trace of all
- * io units in order. fake_journal_at() makes the journal that a crash after the first n units would
- * leave: data units before the transaction they belong to, a transaction's blocks all in one unit.
+ * It keeps three things: the volume as reads see it, the volume as it is durable, and a trace of
+ * all io units in order. fake_journal_at() makes the journal that a crash after the first n units
+ * would leave: data units before the transaction they belong to, a transaction's blocks all in one
+ * unit.
  *
  * Strict where the real one is: a reservation that is overdrawn, a write outside the client's lock
  * order or a block twice in one unit fail a CHECK. Links in front of the real journal and array.
@@ -37,7 +39,8 @@ uint64_t fake_volume_blocks(const struct journal *journal);
 uint64_t fake_units(const struct journal *journal);
 /* Whether that unit closes a transaction (else it is data only). */
 bool fake_unit_has_txn(const struct journal *journal, uint64_t unit);
-/* A new journal with what is durable when the first `units` are. `trace`: they stay in its trace. */
+/* A new journal with what is durable when the first `units` are. `trace`: they stay in its
+ * trace. */
 struct journal *fake_journal_at(struct journal *journal, uint64_t units, bool trace);
 /* As a crash now would leave it, trace included. */
 struct journal *fake_journal_crash(struct journal *journal);

@@ -44,7 +44,8 @@ void tree_model_apply(struct tree_model *model, const struct tree_step *step);
 /* In a transaction of its own. */
 void tree_apply(struct kit *kit, const struct tree_step *step);
 
-/* Every node is right, the items are the model's, and as many blocks are in use as there are nodes. */
+/* Every node is right, the items are the model's, and as many blocks are in use as there are
+ * nodes. */
 void tree_verify(struct kit *kit, const struct tree_model *model);
 uint64_t tree_node_count(struct kit *kit);
 

@@ -185,8 +185,8 @@ END_TEST
 
 START_TEST(many_inserts_in_one_transaction_stay_within_its_credits)
 {
-    /* Large items at growing and falling keys: nearly every insert splits a leaf. The fake fails a CHECK
-     * when one credit too many is taken. */
+    /* Large items at growing and falling keys: nearly every insert splits a leaf. The fake fails a
+     * CHECK when one credit too many is taken. */
     uint64_t random = kit_seed("credits");
     struct kit kit;
     static uint8_t data[FS_ITEM_BYTES_MAX];
@@ -378,7 +378,8 @@ START_TEST(damaged_nodes_are_errors_never_crashes)
         struct kit hurt = {.journal = fake_journal_crash(kit.journal)};
         kit_thread_init(&hurt.thread);
         for (unsigned i = 0; i < 4; i++) {
-            /* Nodes and bitmaps lie at the start; with a right crc the validation has to find it. */
+            /* Nodes and bitmaps lie at the start; with a right crc the validation has to find
+             * it. */
             struct fs_block block = fs_block(1 + kit_below(&random, 150));
             uint8_t *bytes = fake_block_bytes(hurt.journal, block);
             unsigned changes = 1 + (unsigned)kit_below(&random, 3);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The pool of metadata blocks: found, loaded once, verified, evicted oldest first, never while needed. */
+/* The pool of metadata blocks: found, loaded once, verified, evicted oldest first, never while
+ * needed. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

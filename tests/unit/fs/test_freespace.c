@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Free space against a model: nothing twice, nothing too early (W6), nothing lost, exact to the last. */
+/* Free space against a model: nothing twice, nothing too early (W6), nothing lost, exact to the
+ * last. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -273,7 +274,8 @@ START_TEST(freed_blocks_come_back_only_with_the_commit_and_then_at_once)
     struct fs_statfs stat;
     ck_assert_int_eq(fs_statfs(kit.fs, &kit.thread, &stat), 0);
     ck_assert_uint_eq(stat.free_blocks, victim.count);
-    /* The only free blocks are shadowed: taking them forces a commit first (model_add would see it). */
+    /* The only free blocks are shadowed: taking them forces a commit first (model_add would see
+     * it). */
     uint64_t commits = fake_commit_count(kit.journal);
     struct run run;
     ck_assert_int_eq(take(&kit, victim.count, victim.start, &run), 0);
@@ -327,7 +329,8 @@ static void between_closed_and_durable(void *context, uint64_t unit)
     }
     between->ran = true;
     give(between->kit, between->freed_between);
-    /* The goal is what was freed in the closed transaction, but it is not durable: model_add looks. */
+    /* The goal is what was freed in the closed transaction, but it is not durable: model_add
+     * looks. */
     ck_assert_int_eq(take(between->kit, 8, between->freed_before.start, &run), 0);
     ck_assert_int_eq(take(between->kit, 8, between->freed_between.start, &run), 0);
 }

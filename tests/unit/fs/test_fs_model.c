@@ -101,7 +101,8 @@ static void run_steps(uint64_t steps, uint64_t look_every)
     }
 }
 
-/* Tries to remove every name of a directory. What is not there, or not empty yet, stays as it is. */
+/* Tries to remove every name of a directory. What is not there, or not empty yet, stays as it
+ * is. */
 static void empty_dir(uint32_t id)
 {
     for (uint32_t name = 0; name < MODEL_NAMES_MAX; name++) {

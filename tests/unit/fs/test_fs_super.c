@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The super, the layout of groups, making and mounting a filesystem, and every way that may fail. */
+/* The super, the layout of groups, making and mounting a filesystem, and every way that may
+ * fail. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

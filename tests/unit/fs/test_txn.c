@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Transactions: what they reserve and give back, what becomes durable, what stops them; many threads. */
+/* Transactions: what they reserve and give back, what becomes durable, what stops them; many
+ * threads. */
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
