@@ -184,12 +184,25 @@ static void client_unlock(struct journal *j)
     }
 }
 
+/* The journal may have failed while the role was waited for: what is placed then would never be
+ * unplaced (journal_fail.c, F2). With the role in hand nothing of that can happen any more. */
+static int role_take(struct journal *j)
+{
+    log_role_take_wait(j);
+    env_mutex_lock(&j->lock);
+    int error = j->failing != 0 ? -EIO : 0;
+    env_mutex_unlock(&j->lock);
+    return error;
+}
+
 static int commit_lead(struct journal *j, struct io_queue *queue)
 {
     uint64_t txn = 0;
+    int error = role_take(j);
 
-    log_role_take_wait(j);
-    int error = write_data_rounds(j, queue);
+    if (error == 0) {
+        error = write_data_rounds(j, queue);
+    }
     if (error == 0) {
         client_lock(j);
         error = close_txn(j, queue, &txn);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "journal_fail.h"
 #include "model_kit.h"
 
 #define RING_SMALLEST 654u
@@ -211,6 +212,62 @@ START_TEST(rows_that_cannot_be_filled_stay_logged_and_the_others_go_on)
 }
 END_TEST
 
+/* The journal fails between a leader's decision to commit and its turn at the log, and all is over
+ * before that turn comes. */
+static struct env_ops late_ops;
+static struct journal *late_journal;
+static _Thread_local unsigned late_locks; /* so many more locks of the journal's until it fails */
+
+static bool fail_is_over(struct journal *j)
+{
+    env_posix.mutex_lock(&j->lock);
+    bool over = j->thread.fail_done;
+    env_posix.mutex_unlock(&j->lock);
+    return over;
+}
+
+static void late_lock(struct env_mutex *mutex)
+{
+    if (late_locks > 0 && mutex == &late_journal->lock && --late_locks == 0) {
+        env_posix.mutex_lock(mutex);
+        journal_fail_begin(late_journal, -EIO, "test");
+        env_posix.mutex_unlock(mutex);
+        while (!fail_is_over(late_journal)) {
+            env_sleep_ns(1000000);
+        }
+    }
+    env_posix.mutex_lock(mutex);
+}
+
+START_TEST(a_commit_that_comes_too_late_leaves_nothing_in_a_unit)
+{
+    struct kit_shape shape = shape_of(4, 900);
+    struct journal_options options = {.commit_interval_ms = 3600000};
+    struct model m;
+
+    model_crash_io_use();
+    model_create(&m, &shape);
+    ck_assert_int_eq(model_open(&m, &options, KIT_NO_SLOT), 0);
+    ck_assert_int_eq(model_write_data(&m, 0, 8), 0);
+    uint64_t txn = journal_running_txn(m.j);
+    late_ops = env_posix;
+    late_ops.mutex_lock = late_lock;
+    late_journal = m.j;
+    late_locks = 2; /* journal_commit's own, then the one before the role */
+    env_use(&late_ops);
+    ck_assert_int_eq(journal_commit(m.j, m.files.queue, txn), -EIO);
+    env_use(NULL);
+    ck_assert_uint_eq(m.j->space.placed, 0); /* or the log thread would wait for it for ever */
+    ck_assert_uint_eq(m.j->space.dirty, 8);
+    journal_verify(m.j);
+    model_expect_newest(&m);
+    ck_assert_int_eq(journal_close(m.j, m.files.queue), -EIO);
+    model_after_failed_close(&m);
+    model_expect_members_recovered(&m);
+    model_remove(&m);
+}
+END_TEST
+
 static TCase *failures(void)
 {
     TCase *tcase = tcase_create("failures");
@@ -219,6 +276,7 @@ static TCase *failures(void)
     tcase_add_loop_test(tcase, a_member_that_fails_in_a_write_out_costs_nothing, 0, 3);
     tcase_add_test(tcase, a_full_host_stops_new_writes_until_there_is_room);
     tcase_add_test(tcase, an_array_that_failed_refuses_writes_and_keeps_what_was_synced);
+    tcase_add_test(tcase, a_commit_that_comes_too_late_leaves_nothing_in_a_unit);
     tcase_add_test(tcase, rows_that_cannot_be_filled_stay_logged_and_the_others_go_on);
     tcase_add_loop_test(tcase,
                         when_the_journal_fails_what_was_synced_reaches_the_members,
