@@ -74,17 +74,19 @@ static int plan_memory(const struct journal *j, struct memory_plan *plan, char *
 
     encode = max_u64(min_u64(encode, (uint64_t)slots * JOURNAL_BATCH_ROWS_MAX), 2ull * slots);
     plan->encode_buffers = (uint32_t)encode;
+    uint64_t images_min = IMAGES_MIN;
+    uint64_t images_max = UINT32_MAX / 2;
     if (j->options.images_max != 0) {
-        plan->images = (uint32_t)max_u64(j->options.images_max, IMAGES_TEST_MIN);
-        return 0;
+        images_max = max_u64(j->options.images_max, IMAGES_TEST_MIN);
+        images_min = min_u64(images_max, IMAGES_MIN);
     }
     uint64_t fixed = fixed_need(j, plan->encode_buffers);
-    uint64_t images = memory > fixed ? min_u64((memory - fixed) / BLOCK_BYTES, UINT32_MAX / 2) : 0;
-    while (images >= IMAGES_MIN && fixed + stripe_cache_need(slots, (uint32_t)images, 0) > memory) {
+    uint64_t images = memory > fixed ? min_u64((memory - fixed) / BLOCK_BYTES, images_max) : 0;
+    while (images >= images_min && fixed + stripe_cache_need(slots, (uint32_t)images, 0) > memory) {
         images -= images / 64 + 1;
     }
-    if (images < IMAGES_MIN) {
-        uint64_t least = fixed + stripe_cache_need(slots, IMAGES_MIN, 0);
+    if (images < images_min) {
+        uint64_t least = fixed + stripe_cache_need(slots, (uint32_t)images_min, 0);
 
         why(out_why,
             "the memory given does not suffice: the journal's share is %" PRIu64

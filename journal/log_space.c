@@ -235,10 +235,10 @@ void log_space_serve(struct journal *j)
 {
     struct log_space *space = &j->space;
     int error = refusal(j);
-    bool served = error == 0 && space->parked > 0;
+    bool served = error == 0;
 
     show_counters(j);
-    while (served) {
+    while (served) { /* once also without waiters: nothing is wanted any more */
         served = serve_one(j);
     }
     if (error == 0 && j->reclaim.stuck && log_space_wants_room(j)) {

@@ -65,6 +65,24 @@ START_TEST(too_little_memory_is_refused_with_what_is_needed)
 }
 END_TEST
 
+/* What is asked for is no reason to take more than there is. */
+START_TEST(a_wanted_number_of_images_does_not_exceed_the_memory)
+{
+    const struct journal_options none = {.memory_bytes = 2u << 20, .images_max = 256};
+    const struct journal_options fewer = {.memory_bytes = 16u << 20, .images_max = 4096};
+    const struct kit_shape shape = {3, 64, MEMBER_BYTES, RING_USUAL};
+    struct model m;
+
+    model_create(&m, &shape);
+    ck_assert_int_eq(model_open(&m, &none, KIT_NO_SLOT), -ENOSPC);
+    ck_assert_ptr_nonnull(strstr(m.files.why, "memory"));
+    ck_assert_int_eq(model_open(&m, &fewer, KIT_NO_SLOT), 0);
+    ck_assert_uint_lt(m.j->space.images_max, 4096);
+    ck_assert_uint_le(m.arena.used_bytes, 16u << 20);
+    close_all(&m);
+}
+END_TEST
+
 START_TEST(whatever_the_ring_one_request_of_the_limits_fits_into_an_empty_journal)
 {
     struct arena arena;
@@ -230,6 +248,27 @@ START_TEST(an_interrupted_waiter_leaves_and_the_next_is_served)
 }
 END_TEST
 
+START_TEST(when_the_only_waiter_leaves_nothing_is_wanted)
+{
+    struct journal_reservation held[16];
+    struct waiter only;
+    struct model m;
+
+    open_ring(&m, RING_USUAL, &no_timer);
+    uint32_t count = take_all_images(&m, held, 2);
+    park(&m, &only, 8, 0);
+    journal_interrupt(m.j, &only.reservation);
+    env_thread_join(only.thread);
+    env_mutex_lock(&m.j->lock);
+    ck_assert(!log_space_wants_room(m.j)); /* or every write would be committed at once */
+    env_mutex_unlock(&m.j->lock);
+    for (uint32_t i = 0; i < count; i++) {
+        journal_release(m.j, &held[i]);
+    }
+    close_all(&m);
+}
+END_TEST
+
 START_TEST(who_came_first_is_served_first_though_a_later_one_would_fit)
 {
     struct journal_reservation held[16];
@@ -301,12 +340,14 @@ int main(void)
 
     tcase_add_test(limits, the_least_ring_follows_from_the_reserves_and_less_is_refused);
     tcase_add_test(limits, too_little_memory_is_refused_with_what_is_needed);
+    tcase_add_test(limits, a_wanted_number_of_images_does_not_exceed_the_memory);
     tcase_add_test(limits, whatever_the_ring_one_request_of_the_limits_fits_into_an_empty_journal);
     tcase_add_test(limits, more_than_the_limits_is_refused_not_parked);
     tcase_add_test(limits, what_is_not_used_comes_back);
     tcase_add_test(limits, a_read_only_journal_refuses_reservations);
     tcase_set_timeout(limits, 60);
     tcase_add_test(waiting, an_interrupted_waiter_leaves_and_the_next_is_served);
+    tcase_add_test(waiting, when_the_only_waiter_leaves_nothing_is_wanted);
     tcase_add_test(waiting, who_came_first_is_served_first_though_a_later_one_would_fit);
     tcase_add_test(waiting, a_waiter_for_room_in_the_transaction_stands_before_nobody_else);
     tcase_add_test(waiting, a_full_transaction_is_committed_for_who_waits);
