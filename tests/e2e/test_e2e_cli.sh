@@ -49,6 +49,11 @@ claim_exit "LABEL= of nothing" 3 env R5FS_PATH="$work/disks" "$R5FS" status LABE
 claim_exit "a source that names nothing" 2 "$R5FS" status :
 rm -rf "$colon"
 
+cd "$work" || exit 1
+claim "the form by which mount(8) calls" "$R5FS" disks mnt -o defaults,nofail,x-systemd.automount
+claim "unmount with a slash behind" "$R5FS" unmount mnt/
+cd - >/dev/null || exit 1
+
 # ---- usage ---------------------------------------------------------------------------------------
 claim_exit "an unknown option of check is fsck(8)'s 16" 16 "$R5FS" check --bogus "$work/disks"
 claim_exit "-n and -y of check exclude each other" 16 "$R5FS" check -n -y "$work/disks"
