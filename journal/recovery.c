@@ -3,10 +3,12 @@
  * Recovery from end to end, for the journal that is being opened (docs/LOG_PROTOCOL.md,
  * "Recovery").
  *
- *   flush log -> scan -> look beyond -> start writing, flush members
- *                  |         |            -> closed layers, flush -> leftovers, flush -> tail ->
- *                  open rows |         \__ damaged: refused, unless accepted
- *                  \____________ read-only: the view keeps the scan, nothing is written
+ *   flush log -> scan -> look beyond -> judge -> start writing, flush members
+ *                  |         |            |     -> closed layers, flush -> leftovers, flush -> tail
+ *                  |         |            |     -> open rows
+ *                  |         |            \__ older than the members: refused, or dropped if accepted
+ *                  |         \_______________ damaged: refused, unless accepted
+ *                  \__ read-only: the view keeps the scan, nothing is written
  *
  * Invariants:
  *   R1  what is read counts as durable, because everything was flushed before (sequence 23).
@@ -14,6 +16,8 @@
  *   are
  *       again what they were, logged and not yet written out.
  *   R3  a log that is refused leaves every file as it was, superblocks included.
+ *   R4  what an accepted damaged log still has is on the members before the log goes on: they might
+ *       hold more than it, and the next open would take it for an older copy.
  *
  * Happy path: after a clean stop the scan finds one empty unit, and nothing is written.
  * Failure modes: see journal_open; whatever step fails, the next open starts from the same log.
@@ -21,6 +25,7 @@
  */
 #include "recovery.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -29,6 +34,7 @@
 #include "logged_stripe.h"
 #include "r5fs/base/msg.h"
 #include "reclaim.h"
+#include "recovery_layers.h"
 #include "recovery_replay.h"
 #include "recovery_scan.h"
 #include "recovery_view.h"
@@ -61,6 +67,81 @@ static int sink_add(void *context,
 static int sink_write_out(void *context, struct io_queue *queue)
 {
     return reclaim_write_out_recovered(context, queue);
+}
+
+/* ---- the judge ---------------------------------------------------------------------------- */
+
+/* The newest image of the volume's first block in the log, or NULL. */
+static const struct recovered_page *find_first_block(const struct recovery_scan *scan)
+{
+    struct placement at = geometry_locate(scan->geometry, fs_block(0));
+    const struct recovered_row *row = recovery_scan_find(scan, at.row);
+
+    if (row == NULL) {
+        return NULL;
+    }
+    const struct recovered_page *page = recovered_page_find(row->open, at.slot);
+    return page != NULL ? page : recovered_page_find(row->closed, at.slot);
+}
+
+static int
+ask_judge(struct journal *j, struct recovery_scan *scan, struct io_queue *queue, char *out_why)
+{
+    const struct recovered_page *first = find_first_block(scan);
+    uint8_t *in_log = arena_try_take(scan->arena, BLOCK_BYTES, BLOCK_BYTES);
+    uint8_t *on_members = arena_try_take(scan->arena, BLOCK_BYTES, BLOCK_BYTES);
+    struct io_request request;
+
+    if (first == NULL) {
+        return 0;
+    }
+    if (in_log == NULL || on_members == NULL) {
+        (void)snprintf(out_why, JOURNAL_WHY_BYTES, "does not fit into memory");
+        return -ENOMEM;
+    }
+    const struct log_page page = {
+        .position = recovered_page_position(scan, first),
+        .checksum = first->checksum,
+        .buffer = in_log,
+    };
+    int error = log_source_read_pages(&scan->source, queue, &page, 1, &request, 1);
+    if (error != 0) {
+        (void)snprintf(out_why,
+                       JOURNAL_WHY_BYTES,
+                       "a page of the log that was just verified cannot be read: %s",
+                       strerror(-error));
+        return error;
+    }
+    if (array_read(j->array, queue, fs_block(0), 1, on_members) != 0) {
+        return 0; /* counted by raid; nothing to compare with */
+    }
+    return j->options.judge_log(j->options.judge_context, on_members, in_log, out_why);
+}
+
+/* R3. A damaged log that was accepted may well end before what the members hold. */
+static int
+judge_log(struct journal *j, struct recovery_scan *scan, struct io_queue *queue, char *out_why)
+{
+    char why[JOURNAL_WHY_BYTES] = "";
+
+    if (j->options.judge_log == NULL || scan->damaged || scan->head_damaged) {
+        return 0;
+    }
+    int error = ask_judge(j, scan, queue, why);
+    if (error == -ESTALE && j->options.accept_damaged_log) {
+        msg_warn(MODULE,
+                 "%s %s: accepted, none of it is replayed units=%" PRIu64,
+                 scan->source.file->path,
+                 why,
+                 scan->units);
+        recovery_layers_drop(scan);
+        return 0;
+    }
+    if (error != 0) {
+        (void)snprintf(
+            out_why, JOURNAL_WHY_BYTES, "journal %s: %.400s", scan->source.file->path, why);
+    }
+    return error;
 }
 
 /* ---- recovery_run ------------------------------------------------------------------------- */
@@ -161,7 +242,17 @@ replay(struct journal *j, struct recovery_scan *scan, struct io_queue *queue, ch
     }
     continue_log(j, scan);
     note_recovered(j, scan, true);
-    return recovery_replay_open(&job, &sink);
+    error = recovery_replay_open(&job, &sink);
+    if (error == 0 && scan->damaged) { /* R4 */
+        error = reclaim_write_out_recovered(j, queue);
+        if (error != 0) {
+            (void)snprintf(out_why,
+                           JOURNAL_WHY_BYTES,
+                           "array: what is left of the log cannot be brought to the members: %s",
+                           strerror(-error));
+        }
+    }
+    return error;
 }
 
 int recovery_run(struct journal *j, struct io_queue *queue, char *out_why)
@@ -176,6 +267,9 @@ int recovery_run(struct journal *j, struct io_queue *queue, char *out_why)
     arena_init_growing(&arena);
     error =
         recovery_scan_run(&scan, j->array, queue, &arena, j->options.accept_damaged_log, out_why);
+    if (error == 0) {
+        error = judge_log(j, &scan, queue, out_why);
+    }
     if (error == 0) {
         error = start_members(j, queue, out_why);
     }
@@ -193,6 +287,12 @@ int recovery_view_open(struct journal *j, struct io_queue *queue, char *out_why)
     struct recovery_view *view = arena_take_array(j->options.arena, struct recovery_view, 1);
     int error = recovery_view_init(view, j->array, queue, j->options.accept_damaged_log, out_why);
 
+    if (error == 0) {
+        error = judge_log(j, &view->scan, queue, out_why);
+        if (error != 0) {
+            recovery_view_fini(view);
+        }
+    }
     if (error == 0) {
         j->view = view;
         note_recovered(j, &view->scan, false);

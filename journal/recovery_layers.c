@@ -33,6 +33,17 @@ int recovery_layers_init(struct recovery_scan *scan)
     return 0;
 }
 
+void recovery_layers_drop(struct recovery_scan *scan)
+{
+    for (size_t i = 0; i < index_bucket_count(&scan->rows); i++) {
+        while (index_bucket(&scan->rows, i) != NULL) {
+            index_remove(&scan->rows, index_bucket(&scan->rows, i));
+        }
+    }
+    scan->closed_count = 0;
+    scan->open_count = 0;
+}
+
 static struct recovered_row *row_get(struct recovery_scan *scan, struct member_block row)
 {
     struct index_node *node = index_find(&scan->rows, row.nr);

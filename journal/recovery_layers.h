@@ -20,6 +20,8 @@ R5_MUST_CHECK int recovery_layers_add_parity(struct recovery_scan *scan,
 void recovery_layers_forget(struct recovery_scan *scan, struct member_block row);
 /* The row is named by a unit that is lost. */
 R5_MUST_CHECK int recovery_layers_mark_lost(struct recovery_scan *scan, struct member_block row);
+/* After the scan: there is nothing to replay any more. */
+void recovery_layers_drop(struct recovery_scan *scan);
 /* After the scan: fills scan->closed and scan->open. */
 R5_MUST_CHECK int recovery_layers_collect(struct recovery_scan *scan);
 

@@ -79,6 +79,7 @@ int cli_array_open_journal(struct cli_array *opened, const struct cli_open *how)
         .memory_bytes = CLI_JOURNAL_MEMORY_BYTES,
         .read_only = !how->write,
         .accept_damaged_log = how->accept_damaged_log,
+        .judge_log = fs_judge_log,
     };
     char why[JOURNAL_WHY_BYTES];
     int rc = journal_open(&opened->journal, opened->array, &options, opened->thread.queue, why);

@@ -289,6 +289,7 @@ static int open_journal(struct serve *serve)
         .read_only = serve->read_only,
         .no_replay = options->norecovery,
         .accept_damaged_log = options->accept_damaged_log,
+        .judge_log = fs_judge_log,
     };
     int err = journal_open(&serve->journal, serve->array, &how, serve->thread.queue, serve->why);
     if (err == 0) {

@@ -52,4 +52,46 @@ if mount_array >/dev/null 2>&1; then
 else
     echo "ok an older journal is refused"
 fi
+
+# --- an older copy of the journal, taken within the same mount
+rm -rf "$work/disks"
+make_array 3 64M 4M >/dev/null
+claim "mount (copy within a mount)" mount_array -o commit=300
+put() { # NAME KIB: a new file, or the old one again, durable
+    dd if=/dev/urandom of="$mnt/$1" bs=1k count="$2" conv=fsync,notrunc status=none
+}
+put first 300
+cp --sparse=always "$journal" "$work/journal-old"
+for i in $(seq 6); do # more than the journal holds: it is written out in between
+    put first 300
+    put "more$i" 1500
+done
+put last 100
+(cd "$mnt" && sha256sum ./*) >"$work/contents"
+kill_daemon "$(daemon_pid)"
+cp --sparse=always "$journal" "$work/journal-newest"
+cp --sparse=always "$work/journal-old" "$journal"
+before=$(sums)
+claim_exit "an older copy from the same mount is refused" 6 mount_array
+cp "$work/.out" "$work/said"
+claim "the refusal says what it is" grep -q "older copy" "$work/said"
+claim "and the way out" grep -q accept_damaged_log "$work/said"
+claim_exit "a mount for reading refuses it" 6 mount_array -o ro
+claim_exit "check refuses it" 8 check_array
+claim_exit "dump volume refuses it" 6 "$R5FS" dump volume "${members[@]}" "$journal" -o "$work/volume"
+claim "nothing was changed by the refusals" [ "$(sums)" = "$before" ]
+mkdir "$work/refused"
+cp --sparse=always "${members[@]}" "$journal" "$work/refused"
+cp --sparse=always "$work/journal-newest" "$journal"
+claim "with the newest journal it mounts" mount_array
+claim "every fsynced file is there" bash -c "cd '$mnt' && sha256sum --quiet -c '$work/contents'"
+claim "unmount (newest journal)" unmount_array
+claim "check and parity (newest journal)" check_array --parity
+for file in "${members[@]}" "$journal"; do cp --sparse=always "$work/refused/${file##*/}" "$file"; done
+accepted() {
+    "$R5FS" check "${members[@]}" "$journal" -y --accept-damaged-log
+    [ $? -le 1 ] # nothing to repair, or all repaired
+}
+claim "the option goes on without the old log" accepted
+claim "check (without the old log)" check_array
 finish

@@ -68,7 +68,16 @@ struct journal_options {
     bool write_through;
     bool read_only;          /* nothing is written; the log is laid over the members in memory */
     bool no_replay;          /* with read_only: the members as they are */
-    bool accept_damaged_log; /* go on although acknowledged log was damaged */
+    bool accept_damaged_log; /* go on although acknowledged log was damaged, or is an older copy */
+    /* NULL: none. Tells an older copy of the log from the newest, before anything is written.
+     * Block 0 of the volume, twice: as the members alone have it, and the newest in the log; not
+     * asked when the log has none. What the members have may be torn. 0, or -ESTALE: what the log
+     * is, in JOURNAL_WHY_BYTES of `out_why`; recovery puts the journal's path in front. */
+    int (*judge_log)(void *context,
+                     const uint8_t *on_members,
+                     const uint8_t *in_log,
+                     char *out_why);
+    void *judge_context;
 };
 
 /* What recovery found and did; for status and messages. */
@@ -109,7 +118,7 @@ uint64_t journal_least_blocks(const struct geometry *geometry);
 /* Runs recovery and starts the log thread (none when read_only). The array is assembled; writing to
  * it is started here (unless read_only, or it was already) once the log was found good, and stopped
  * by the caller after journal_close (array_is_writing). -EBADMSG: acknowledged log is damaged,
- * `out_why` names the loss and the way out; -ENOSPC: the ring or the memory is too small, with the
+ * `out_why` names the loss and the way out; -ESTALE: judge_log refused it; -ENOSPC: the ring or the memory is too small, with the
  * size needed. */
 R5_MUST_CHECK int journal_open(struct journal **out_journal,
                                struct array *array,
