@@ -220,7 +220,7 @@ static int accept_recovered(struct journal *j, struct io_queue *queue, char *out
         error = log_tail_move(j, queue);
     }
     if (error != 0) {
-        why(out_why, "the journal's rows cannot be written out: %s", strerror(-error));
+        reclaim_say_why(j->array, error, out_why);
     }
     return error;
 }
@@ -408,6 +408,7 @@ void journal_get_status(struct journal *j, struct journal_status *out_status)
         status.commits = j->commit.count;
         status.log_bytes = j->log.bytes_written;
         status.parked = j->space.parked;
+        status.waiting_for_space = j->reclaim.stuck;
     }
     if (status.dirty_blocks > 0 && j->oldest_dirty_ns != 0) {
         status.oldest_dirty_ns = env_now_ns() - j->oldest_dirty_ns;

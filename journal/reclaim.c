@@ -25,6 +25,8 @@
 #include "reclaim.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "log.h"
 #include "log_space.h"
@@ -362,6 +364,19 @@ uint64_t reclaim_log_need(const struct journal *j)
         parities += geometry_parity_slot(j->geometry, head->row) != missing;
     }
     return log_used(j) + LOG_SPACE_PER_UNPLACED * parities + LOG_SPACE_FIXED;
+}
+
+void reclaim_say_why(struct array *array, int error, char *out_why)
+{
+    const char *full = array_full_path(array);
+
+    (void)snprintf(out_why,
+                   JOURNAL_WHY_BYTES,
+                   "array: the log cannot be brought to the members: %s%s%s%s",
+                   strerror(-error),
+                   full != NULL ? ": " : "",
+                   full != NULL ? full : "",
+                   full != NULL ? " (hint: make room on its host)" : "");
 }
 
 int reclaim_write_out_recovered(struct journal *j, struct io_queue *queue)

@@ -19,6 +19,9 @@ R5_MUST_CHECK int reclaim_move_tail(struct journal *j, struct io_queue *queue);
 /* The same, behind an empty unit: the log is empty afterwards if nothing was logged meanwhile. */
 R5_MUST_CHECK int reclaim_make_empty(struct journal *j, struct io_queue *queue);
 
+/* Recovery and open: that rows cannot be brought to the members, and where room is lacking, in
+ * `out_why`. */
+void reclaim_say_why(struct array *array, int error, char *out_why);
 /* [lock] Whether a row first logged in unit `seq` or before is not on the members. */
 bool reclaim_is_behind(const struct journal *j, uint64_t seq);
 /* [lock] Whether waiting for rows has no end that can be foreseen. */

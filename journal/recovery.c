@@ -246,10 +246,7 @@ replay(struct journal *j, struct recovery_scan *scan, struct io_queue *queue, ch
     if (error == 0 && scan->damaged) { /* R4 */
         error = reclaim_write_out_recovered(j, queue);
         if (error != 0) {
-            (void)snprintf(out_why,
-                           JOURNAL_WHY_BYTES,
-                           "array: what is left of the log cannot be brought to the members: %s",
-                           strerror(-error));
+            reclaim_say_why(j->array, error, out_why);
         }
     }
     return error;

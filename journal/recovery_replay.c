@@ -32,6 +32,7 @@
 #include "logged_stripe.h"
 #include "r5fs/base/msg.h"
 #include "r5fs/journal/journal.h"
+#include "reclaim.h"
 
 #define MODULE      "journal"
 #define BATCH_ROWS  64u
@@ -182,10 +183,7 @@ static int write_batch(struct recovery_replay *replay, uint64_t first, uint32_t 
     if (error == 0) {
         error = stripes_write_out(replay->cache, replay->queue, replay->heads, rows);
         if (error != 0) {
-            (void)snprintf(replay->out_why,
-                           JOURNAL_WHY_BYTES,
-                           "array: the log cannot be brought to the members: %s",
-                           strerror(-error));
+            reclaim_say_why(replay->array, error, replay->out_why);
         }
     }
     /* What was written out has nothing left to abandon. */

@@ -74,6 +74,13 @@ void array_member_info(struct array *array, uint32_t slot, struct member_info *o
     env_mutex_unlock(&array->lock);
 }
 
+const char *array_full_path(struct array *array)
+{
+    uint32_t full = atomic_load(&array->full);
+
+    return full != 0 ? array->members[full - 1].device.path : NULL;
+}
+
 unsigned array_problem_count(const struct array *array)
 {
     return array->problem_count;

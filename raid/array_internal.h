@@ -53,6 +53,7 @@ struct array {
     uint64_t events;        /* [lock] of the last superblocks written or read */
     uint64_t resync_offset; /* [lock] */
     uint32_t max_dev;       /* [fixed] */
+    _Atomic uint32_t full;  /* 1 + the slot of array_full_path, 0 = none; stripe_write.c's */
     uint16_t
         roles[MD_ROLES_MAX]; /* by device number, as the next superblock will say [super lock] */
 

@@ -12,13 +12,16 @@
  *   ST10 cells are taken in ascending order of rows (row_cell.c, liveness).
  *
  * Failure modes: a failed write faults the member, the rows are whole without it; when that was one
- * member too many, the rows fail. ENOSPC and EDQUOT are nobody's fault: returned.
+ * member too many, the rows fail. ENOSPC and EDQUOT are nobody's fault: returned, and the member is
+ * named (array_full_path) until a write-out meets room everywhere.
  * Thread: the one that writes rows out; waits for cells, its writes, and the recording of a fault.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "r5fs/base/msg.h"
 #include "stripe_internal.h"
 
 #define MODULE    "stripe"
@@ -33,7 +36,8 @@ struct write_out {
     uint32_t failed;                    /* slots whose write failed */
     uint64_t failed_bytes[MEMBERS_MAX]; /* where, in the file */
     int failed_error[MEMBERS_MAX];
-    int error; /* the first that the caller hears of */
+    uint32_t full; /* 1 + the last slot without room, 0 = none */
+    int error;     /* the first that the caller hears of */
 };
 
 static bool slot_in(uint32_t slots, uint32_t slot)
@@ -95,6 +99,7 @@ static void write_failed(void *context, const struct batch_request *request)
         return;
     }
     note_error(out, error);
+    out->full = request->slot + 1;
     for (uint32_t i = 0; i < out->count; i++) {
         if (stripe_in_request(out->heads[i], request)) {
             out->heads[i]->restart = true;
@@ -146,6 +151,20 @@ static bool fault_failed_members(struct write_out *out)
     return alive;
 }
 
+/* Said when it begins or moves to another member, not at each try. */
+static void note_full(const struct write_out *out)
+{
+    struct array *array = out->cache->array;
+
+    if (atomic_exchange(&array->full, out->full) != out->full && out->full != 0) {
+        msg_warn(MODULE,
+                 "no space on the host of member slot=%" PRIu32 " %s: write-out waits "
+                 "(hint: make room there, it goes on by itself)",
+                 out->full - 1,
+                 array->members[out->full - 1].device.path);
+    }
+}
+
 static void finish_row(struct write_out *out, struct stripe_head *head, bool alive)
 {
     struct stripe_cache *cache = out->cache;
@@ -186,6 +205,7 @@ int stripes_write_out(struct stripe_cache *cache,
             write_row(&out, heads[i]);
         }
         member_batch_finish(cache->batch);
+        note_full(&out);
         alive = fault_failed_members(&out);
     } else {
         note_error(&out, -EIO);

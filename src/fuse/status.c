@@ -36,6 +36,7 @@ static void gather_array(struct array *array, struct status_facts *facts)
     facts->volume_bytes = facts->geometry.volume_blocks * BLOCK_BYTES;
     facts->journal_device = array_journal_state(array);
     facts->journal_path = array_journal_path(array);
+    facts->full_path = array_full_path(array);
     for (uint32_t slot = 0; slot < facts->geometry.slots; slot++) {
         array_member_info(array, slot, &facts->members[slot]);
     }

@@ -45,6 +45,7 @@ struct status_facts {
     uint64_t volume_bytes;
     enum journal_state journal_device;
     const char *journal_path;
+    const char *full_path; /* member whose host has no room, or NULL */
     struct journal_status journal;
     struct member_info members[MEMBERS_MAX];
     struct pool_stats pools[STATUS_POOLS_MAX];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The status as JSON: integers in bytes and epoch seconds, the same keys in every state, null where
- * nothing is known. Schema r5fs.status 1.0; a new key raises the minor, a changed one the major.
+ * nothing is known. Schema r5fs.status 1.1; a new key raises the minor, a changed one the major.
  */
 #include <inttypes.h>
 
@@ -129,7 +129,8 @@ static void put_journal(struct text_out *out, const struct status_facts *facts)
     put_optional(out, "log_bytes", known, journal->log_bytes);
     text_out_put(out, ",");
     put_optional(out, "parked", known, journal->parked);
-    text_out_put(out, ",");
+    text_out_put(
+        out, ",\"waiting_for_space\":%s,", known ? bool_word(journal->waiting_for_space) : "null");
     put_recovered(out, facts);
     text_out_put(out, "}");
 }
@@ -195,7 +196,7 @@ static void put_actions(struct text_out *out, const struct status_facts *facts)
 void status_out_json(struct text_out *out, const struct status_facts *facts)
 {
     text_out_put(out,
-                 "{\"schema\":{\"name\":\"r5fs.status\",\"major\":1,\"minor\":0},\"time\":%" PRIu64
+                 "{\"schema\":{\"name\":\"r5fs.status\",\"major\":1,\"minor\":1},\"time\":%" PRIu64
                  ",",
                  facts->time_s);
     put_optional(out, "pid", facts->mounted != NULL, facts->pid);

@@ -67,6 +67,11 @@ static void put_journal(struct text_out *out, const struct status_facts *facts)
         text_out_put(out, " (oldest %" PRIu64 " s)", journal->oldest_dirty_ns / NS_PER_SECOND);
     }
     text_out_put(out, "\n");
+    if (journal->waiting_for_space) {
+        text_out_put(out,
+                     "waits     for space on %s\n",
+                     facts->full_path != NULL ? facts->full_path : "a member's host");
+    }
     if (journal->recovered.at_s != 0) {
         text_out_put(out,
                      "recovered %" PRIu64 " units, %" PRIu64 " stripes\n",

@@ -103,8 +103,9 @@ struct journal_status {
     uint64_t oldest_dirty_ns; /* age of the oldest volatile write, 0 = none */
     uint64_t seq;             /* of the newest durable unit */
     uint64_t commits;
-    uint64_t log_bytes; /* written to the log since open */
-    uint64_t parked;    /* requests on the no-space list now */
+    uint64_t log_bytes;     /* written to the log since open */
+    uint64_t parked;        /* requests on the no-space list now */
+    bool waiting_for_space; /* write-out waits for room on a member's host: array_full_path */
     struct journal_recovered recovered;
 };
 

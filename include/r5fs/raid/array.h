@@ -145,6 +145,8 @@ enum array_state array_state(struct array *array);
 /* The one slot that cannot be used (the lowest, when the array has failed), or ARRAY_NO_SLOT. */
 uint32_t array_missing_slot(struct array *array);
 void array_member_info(struct array *array, uint32_t slot, struct member_info *out_info);
+/* The member whose host refused the last write-out for lack of room, or NULL. Any thread. */
+const char *array_full_path(struct array *array);
 
 /* One line for each file that was given and not used, and why. */
 unsigned array_problem_count(const struct array *array);

@@ -76,6 +76,7 @@ START_TEST(a_full_device_is_no_fault_and_the_row_is_written_when_there_is_room)
     array_member_info(kit.volume.array, ROW0_PARITY, &info);
     ck_assert_int_eq(info.state, MEMBER_IN_SYNC);
     ck_assert_uint_eq(info.write_errors, 0);
+    ck_assert_ptr_eq(array_full_path(kit.volume.array), info.path);
     /* Slot 1 is no target: it must not be derived from a row that is half new. */
     volume_kit_lose(&kit.volume, 1);
     struct fs_block other = geometry_block_at(&kit.volume.geometry, member_block(0), 1);
@@ -83,6 +84,7 @@ START_TEST(a_full_device_is_no_fault_and_the_row_is_written_when_there_is_room)
     ck_assert_int_eq(stripes_write_out(&kit.cache, kit.volume.queue, kit.heads, 1), -ENOSPC);
     hook_io_set(NULL, NULL);
     ck_assert_int_eq(stripes_write_out(&kit.cache, kit.volume.queue, kit.heads, 1), 0);
+    ck_assert_ptr_null(array_full_path(kit.volume.array));
     ck_assert_int_eq(kit.heads[0]->state, STRIPE_IDLE);
     ck_assert(!kit.heads[0]->torn);
     stripe_kit_note_targets(&kit);
