@@ -14,6 +14,9 @@
  *        the members, so that every step can be cut off and done again (W4).
  *   RR3  the sink writes nothing to the log before the leftovers are durably gone (sequence 7).
  *   RR4  rows are handed over whole: a row written out has all its open pages in memory.
+ *   RR5  when damage was accepted, parity is made anew for each row that the log still names: the
+ *        members may hold more of it than the log does. Before the damage is overwritten, so that a
+ *        crash in between is asked about again.
  *
  * Happy path: rows in ascending order, a few dozen at a time, pages read in parallel.
  * Failure modes: a member that fails its write is faulted by raid and replay goes on; when the
@@ -32,6 +35,7 @@
 #include "logged_stripe.h"
 #include "r5fs/base/msg.h"
 #include "r5fs/journal/journal.h"
+#include "r5fs/raid/parity.h"
 #include "reclaim.h"
 
 #define MODULE      "journal"
@@ -194,7 +198,70 @@ static int write_batch(struct recovery_replay *replay, uint64_t first, uint32_t 
     return error;
 }
 
-int recovery_replay_closed(struct recovery_replay *replay)
+/* ---- rows of a damaged log ------------------------------------------------------------------- */
+
+/* XOR of a row's data as the members hold it. False when not all of it can be read. */
+static bool
+read_parity(struct recovery_replay *replay, struct member_block row, uint8_t *out_parity)
+{
+    uint32_t parity_slot = geometry_parity_slot(replay->scan->geometry, row);
+
+    memset(out_parity, 0, BLOCK_BYTES);
+    for (uint32_t slot = 0; slot < replay->scan->geometry->slots; slot++) {
+        if (slot == parity_slot) {
+            continue;
+        }
+        if (array_read_raw(replay->array, replay->queue, slot, row, 1, replay->buffers) != 0) {
+            msg_warn(
+                MODULE, "parity cannot be made anew row=%" PRIu64 " slot=%" PRIu32, row.nr, slot);
+            return false;
+        }
+        parity_add(out_parity, replay->buffers);
+    }
+    return true;
+}
+
+static int encode_row_anew(struct recovery_replay *replay, struct member_block row)
+{
+    struct stripe_head *head = stripe_get(replay->cache, row);
+    uint8_t *parity = stripe_take_encode_buffer(replay->cache);
+    int error = 0;
+
+    head->frozen = true;
+    head->parity_placed = true;
+    stripe_set_logged_parity(head, parity);
+    if (read_parity(replay, row, parity)) {
+        error = stripes_write_out(replay->cache, replay->queue, &head, 1);
+        if (error != 0) {
+            reclaim_say_why(replay->array, error, replay->out_why);
+        }
+    }
+    stripes_abandon(replay->cache, &head, 1);
+    drop_row(replay, head);
+    return error;
+}
+
+/* RR5. Without a member nothing can be made anew: what is derived there is what the parity says. */
+static int encode_rows_anew(struct recovery_replay *replay)
+{
+    const struct recovery_scan *scan = replay->scan;
+    int error = 0;
+
+    if (array_missing_slot(replay->array) != ARRAY_NO_SLOT) {
+        msg_warn(MODULE,
+                 "parity of the rows in the damaged log is left as it is: a member is missing");
+        return 0;
+    }
+    for (size_t i = 0; i < index_bucket_count(&scan->rows) && error == 0; i++) {
+        for (struct index_node *node = index_bucket(&scan->rows, i); node != NULL && error == 0;
+             node = node->next) {
+            error = encode_row_anew(replay, member_block(node->key));
+        }
+    }
+    return error;
+}
+
+static int write_closed(struct recovery_replay *replay)
 {
     uint64_t done = 0;
 
@@ -210,10 +277,20 @@ int recovery_replay_closed(struct recovery_replay *replay)
         }
         done += rows;
     }
-    if (done == 0) {
-        return 0;
+    return 0;
+}
+
+int recovery_replay_closed(struct recovery_replay *replay)
+{
+    int error = write_closed(replay);
+
+    if (error == 0 && replay->scan->damaged) {
+        error = encode_rows_anew(replay);
     }
-    int error = array_flush_members(replay->array, replay->queue);
+    if (error != 0 || (replay->scan->closed_count == 0 && !replay->scan->damaged)) {
+        return error;
+    }
+    error = array_flush_members(replay->array, replay->queue);
     if (error != 0) {
         (void)snprintf(replay->out_why,
                        JOURNAL_WHY_BYTES,

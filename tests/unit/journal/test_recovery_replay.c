@@ -232,6 +232,29 @@ START_TEST(accepted_damage_leaves_nothing_between_the_stop_and_the_tail)
 }
 END_TEST
 
+/* The later generation is on the members, and its data in the log is rotten: replay brings back a
+ * parity that does not know it. */
+START_TEST(after_accepted_damage_parity_fits_what_the_members_hold)
+{
+    const uint32_t row = 6;
+    uint32_t slots[2] = {(parity_slot(row) + 1) % 4, (parity_slot(row) + 2) % 4};
+
+    data_unit(volume_block(row, slots[0]), 5, 0);
+    kit_unit(&kit, &KIT_PARITY(row, 5), 1, 0);
+    struct log_block rotten = data_unit(volume_block(row, slots[1]), 9, 0);
+    kit_unit(&kit, &KIT_PARITY(row, 5 ^ 9), 1, 0);
+    data_unit(volume_block(row + 1, parity_slot(row + 1) == 0 ? 1 : 0), 1, 0);
+    kit_write_number(&kit, slots[0], row, 5);
+    kit_write_number(&kit, slots[1], row, 9);
+    kit_write_number(&kit, parity_slot(row), row, 5 ^ 9);
+    rot(rotten.nr + 1);
+    replay_closed(true);
+    ck_assert_uint_eq(kit_read_number(&kit, slots[0], row), 5);
+    ck_assert_uint_eq(kit_read_number(&kit, slots[1], row), 9);
+    ck_assert_uint_eq(kit_bad_rows(&kit), 0);
+}
+END_TEST
+
 START_TEST(an_accepted_damaged_head_becomes_an_empty_log)
 {
     struct recovery_scan scan;
@@ -379,6 +402,7 @@ int main(void)
     tcase_add_test(sequences, a_lost_block_is_derived_from_the_closed_layer);
     tcase_add_test(sequences, live_log_is_never_overwritten);
     tcase_add_test(sequences, accepted_damage_leaves_nothing_between_the_stop_and_the_tail);
+    tcase_add_test(sequences, after_accepted_damage_parity_fits_what_the_members_hold);
     tcase_add_test(sequences, an_accepted_damaged_head_becomes_an_empty_log);
     tcase_add_test(failures, a_member_that_fails_its_write_is_faulted_and_replay_goes_on);
     tcase_add_test(failures, a_full_host_disk_ends_replay_and_the_next_one_finishes_it);
