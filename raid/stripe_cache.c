@@ -66,6 +66,7 @@ static void images_init(struct stripe_cache *cache, struct arena *arena, uint32_
     for (struct list_node *node = list_pop(&taken); node != NULL; node = list_pop(&taken)) {
         pool_put(&cache->images, container_of(node, struct stripe_image, link));
     }
+    pool_reset_high_water(&cache->images);
 }
 
 void stripe_cache_init(struct stripe_cache *cache,

@@ -161,6 +161,13 @@ uint64_t pool_free_count(struct pool *pool)
     return in_use < size ? size - in_use : 0;
 }
 
+void pool_reset_high_water(struct pool *pool)
+{
+    env_mutex_lock(&pool->lock);
+    pool->stats.high_water = pool->stats.in_use;
+    env_mutex_unlock(&pool->lock);
+}
+
 void pool_note_parked(struct pool *pool)
 {
     env_mutex_lock(&pool->lock);

@@ -52,6 +52,9 @@ void pool_fini(struct pool *pool);
 void *pool_try_get(struct pool *pool);
 void pool_put(struct pool *pool, void *object);
 uint64_t pool_free_count(struct pool *pool);
+/* What was taken and given back while objects were prepared is no use: the high water begins anew
+ * at what is in use now. */
+void pool_reset_high_water(struct pool *pool);
 
 /* A wait list that stands for this pool counts its waiters here. */
 void pool_note_parked(struct pool *pool);

@@ -62,6 +62,22 @@ START_TEST(empty_pool_answers_null_and_counts_it)
 }
 END_TEST
 
+START_TEST(high_water_begins_anew_at_what_is_in_use)
+{
+    struct pool pool;
+
+    pool_init(&pool, &arena, "p", 64, 8, COUNT);
+    void *first = pool_try_get(&pool);
+    void *second = pool_try_get(&pool);
+    pool_put(&pool, second);
+    ck_assert_uint_eq(stats_of("p").high_water, 2);
+    pool_reset_high_water(&pool);
+    ck_assert_uint_eq(stats_of("p").high_water, 1);
+    pool_put(&pool, first);
+    pool_fini(&pool);
+}
+END_TEST
+
 START_TEST(pool_of_no_objects_is_always_empty)
 {
     struct pool pool;
@@ -294,6 +310,7 @@ int main(void)
     tcase_add_checked_fixture(mistakes, make_arena, drop_arena);
     tcase_set_timeout(use, 60);
     tcase_add_test(use, empty_pool_answers_null_and_counts_it);
+    tcase_add_test(use, high_water_begins_anew_at_what_is_in_use);
     tcase_add_test(use, pool_of_no_objects_is_always_empty);
     tcase_add_test(use, last_put_is_first_got);
     tcase_add_loop_test(use,

@@ -58,6 +58,16 @@ START_TEST(images_keep_their_own_data_for_ever)
 }
 END_TEST
 
+START_TEST(a_cache_that_was_never_used_has_no_high_water)
+{
+    stripe_kit_open(&kit, 3, 128, true);
+    ck_assert_uint_eq(kit.cache.images.stats.high_water, 0);
+    ck_assert_uint_eq(kit.cache.heads.stats.high_water, 0);
+    ck_assert_uint_eq(kit.cache.encode.stats.high_water, 0);
+    stripe_kit_close(&kit);
+}
+END_TEST
+
 START_TEST(a_head_goes_only_when_nothing_holds_it)
 {
     stripe_kit_open(&kit, 3, 128, true);
@@ -128,6 +138,7 @@ static Suite *stripe_cache_suite(void)
     tcase_set_timeout(memory, 60);
     tcase_add_test(memory, an_image_leaves_its_chain_from_any_place);
     tcase_add_test(memory, images_keep_their_own_data_for_ever);
+    tcase_add_test(memory, a_cache_that_was_never_used_has_no_high_water);
     tcase_add_test(memory, a_head_goes_only_when_nothing_holds_it);
     tcase_add_test(memory, the_memory_needed_is_enough);
     tcase_add_test(memory, a_row_moves_only_along_the_table);
