@@ -30,7 +30,6 @@
 #define IO_UNITS_MAX       64u
 #define THREADS_MIN        2u
 #define THREADS_MAX        64u
-#define STRIPES_MIN        64u
 #define WORD_BYTES         512u
 
 R5_PRINTF(2, 3) static int refuse(char *out_why, const char *format, ...)
@@ -278,7 +277,7 @@ parse_count(struct mount_options *options, const char *name, const char *value, 
         uint32_t scale;
     } counts[] = {
         {"io_units", IO_UNITS_MIN, IO_UNITS_MAX, &options->io_units, 1},
-        {"stripes", STRIPES_MIN, UINT32_MAX / 2, &options->stripes, 1},
+        {"stripes", MOUNT_STRIPES_MIN, UINT32_MAX / 2, &options->stripes, 1},
         {"threads", THREADS_MIN, THREADS_MAX, &options->threads, 1},
         {"commit", 1, COMMIT_SECONDS_MAX, &options->commit_interval_ms, 1000},
     };

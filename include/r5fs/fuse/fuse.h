@@ -54,6 +54,8 @@ struct mount_options {
 
 #define MOUNT_MEMORY_BYTES_DEFAULT (256ull * 1024 * 1024)
 #define MOUNT_MEMORY_BYTES_MIN     (48ull * 1024 * 1024)
+/* A transaction may take half of the images; the largest operation needs 48 (LOG_SPACE_TXN_MIN). */
+#define MOUNT_STRIPES_MIN 128u
 
 /* The defaults: root gets suid and dev, everybody else nosuid,nodev for good. */
 void mount_options_init(struct mount_options *options, bool is_root);

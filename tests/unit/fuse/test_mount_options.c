@@ -82,12 +82,20 @@ START_TEST(a_wrong_value_is_refused_by_name)
     refuse_naming("commit=", "commit");
     refuse_naming("io_units=1", "io_units");
     refuse_naming("io_units=65", "io_units");
+    refuse_naming("stripes=127", "128");
     refuse_naming("memory=1M", "memory");
     refuse_naming("memory=lots", "memory");
     refuse_naming("memory=256MX", "memory");
     refuse_naming("memory=18446744073709551615G", "memory");
     refuse_naming("backend=magic", "backend");
     refuse_naming("journal_mode=none", "journal_mode");
+}
+END_TEST
+
+START_TEST(the_least_values_are_taken)
+{
+    ck_assert_int_eq(parse_as_root("stripes=128,memory=48M"), 0);
+    ck_assert_uint_eq(options.stripes, 128);
 }
 END_TEST
 
@@ -192,6 +200,7 @@ int main(void)
     tcase_add_test(words, what_fstab_and_mount_want_is_swallowed);
     tcase_add_test(words, an_unknown_option_is_refused_by_name);
     tcase_add_test(words, a_wrong_value_is_refused_by_name);
+    tcase_add_test(words, the_least_values_are_taken);
     tcase_add_test(words, sizes_are_iec);
     tcase_add_test(words, the_last_word_wins);
     tcase_add_test(words, several_arguments_add_up);

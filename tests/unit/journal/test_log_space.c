@@ -109,6 +109,21 @@ START_TEST(whatever_the_ring_one_request_of_the_limits_fits_into_an_empty_journa
 }
 END_TEST
 
+START_TEST(with_128_images_a_transaction_holds_the_largest_operation)
+{
+    struct arena arena;
+
+    arena_init_growing(&arena);
+    struct journal *j = arena_take_array(&arena, struct journal, 1);
+    j->log.ring.blocks = RING_LEAST;
+    log_space_init(j, 128); /* the least that the mount option stripes= takes */
+    ck_assert_uint_ge(journal_limits(j).meta_step, 48);
+    ck_assert_uint_ge(journal_limits(j).meta_step, LOG_SPACE_TXN_MIN);
+    log_space_fini(j);
+    arena_fini(&arena);
+}
+END_TEST
+
 START_TEST(more_than_the_limits_is_refused_not_parked)
 {
     struct journal_reservation reservation = {0};
@@ -342,6 +357,7 @@ int main(void)
     tcase_add_test(limits, too_little_memory_is_refused_with_what_is_needed);
     tcase_add_test(limits, a_wanted_number_of_images_does_not_exceed_the_memory);
     tcase_add_test(limits, whatever_the_ring_one_request_of_the_limits_fits_into_an_empty_journal);
+    tcase_add_test(limits, with_128_images_a_transaction_holds_the_largest_operation);
     tcase_add_test(limits, more_than_the_limits_is_refused_not_parked);
     tcase_add_test(limits, what_is_not_used_comes_back);
     tcase_add_test(limits, a_read_only_journal_refuses_reservations);
