@@ -119,7 +119,11 @@ int cli_usage_error(const struct cli_command *command, const char *format, ...)
     va_start(args, format);
     (void)vsnprintf(why, sizeof(why), format, args); /* a cut message is still one */
     va_end(args);
-    cli_error("%s: %s (hint: r5fs %s --help)", command->name, why, command->name);
+    if (strstr(why, "(hint: ") != NULL) {
+        cli_error("%s: %s", command->name, why);
+    } else {
+        cli_error("%s: %s (hint: r5fs %s --help)", command->name, why, command->name);
+    }
     return command->run == cli_run_check ? EXIT_FSCK_USAGE : EXIT_USAGE;
 }
 

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <unistd.h>
 
 #include "r5fs/fuse/fuse.h"
 
@@ -195,6 +196,15 @@ static int parse_number(const char *name,
     return 0;
 }
 
+/* It is locked where that is allowed, so no more than the machine has. */
+static uint64_t memory_bytes_max(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES);
+    long page_bytes = sysconf(_SC_PAGESIZE);
+
+    return pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes : UINT64_MAX;
+}
+
 /* 256M, 1G, 1.5GiB are as everywhere in the command line; no fractions here. */
 static int parse_memory(const char *value, uint64_t *out_bytes, char *out_why)
 {
@@ -218,7 +228,14 @@ static int parse_memory(const char *value, uint64_t *out_bytes, char *out_why)
             return refuse(out_why, "option 'memory=%s': a size like 256M is wanted", value);
         }
     }
-    if (number > (UINT64_C(1) << 46) >> shift || number << shift < MOUNT_MEMORY_BYTES_MIN) {
+    uint64_t most = memory_bytes_max();
+    if (number > most >> shift) {
+        return refuse(out_why,
+                      "option 'memory=%s': too large, this machine has %lluM",
+                      value,
+                      (unsigned long long)most >> 20);
+    }
+    if (number << shift < MOUNT_MEMORY_BYTES_MIN) {
         return refuse(out_why,
                       "option 'memory=%s': at least %lluM is needed",
                       value,

@@ -59,6 +59,11 @@ claim_exit "an unknown option of check is fsck(8)'s 16" 16 "$R5FS" check --bogus
 claim_exit "-n and -y of check exclude each other" 16 "$R5FS" check -n -y "$work/disks"
 claim_exit "an unknown option" 2 "$R5FS" status --bogus
 claim_exit "an unknown mount option" 2 mount_array -o bogus
+said=$(cat "$work/.out")
+claim "one hint is enough" eval '[ "$(grep -o "(hint:" <<<"$said" | wc -l)" = 1 ]'
+claim_exit "more memory than there is" 2 mount_array -o memory=99999G
+said=$(cat "$work/.out")
+claim "is called too large" eval '[[ $said == *"too large"* ]]'
 claim_exit "a command of later" 1 "$R5FS" scrub start "$mnt"
 claim "nothing is mounted after failures" eval '! is_mounted'
 

@@ -83,7 +83,8 @@ START_TEST(a_wrong_value_is_refused_by_name)
     refuse_naming("io_units=1", "io_units");
     refuse_naming("io_units=65", "io_units");
     refuse_naming("stripes=127", "128");
-    refuse_naming("memory=1M", "memory");
+    refuse_naming("memory=1M", "at least 48M");
+    refuse_naming("memory=16777215T", "too large");
     refuse_naming("memory=lots", "memory");
     refuse_naming("memory=256MX", "memory");
     refuse_naming("memory=18446744073709551615G", "memory");
