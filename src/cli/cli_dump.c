@@ -130,6 +130,14 @@ static int parse_range(const char *text, struct volume_copy *copy, uint64_t volu
     return EXIT_OK;
 }
 
+/* A hole shows what was there before, unless the file was cut to nothing. */
+static bool can_have_holes(const char *path)
+{
+    struct stat out;
+
+    return strcmp(path, "-") != 0 && (stat(path, &out) != 0 || S_ISREG(out.st_mode));
+}
+
 static int open_output(const char *path, struct cli_array *opened)
 {
     if (strcmp(path, "-") == 0) {
@@ -158,6 +166,9 @@ static int dump_volume(struct cli_array *opened, const struct cli_args *args)
     };
     if (path == NULL) {
         return usage("volume needs -o FILE");
+    }
+    if (copy.sparse && !can_have_holes(path)) {
+        return usage("--sparse needs a regular file to write to");
     }
     if (args->values[OPTION_RANGE] != NULL) {
         int code = parse_range(args->values[OPTION_RANGE], &copy, copy.bytes);

@@ -64,6 +64,10 @@ claim "one hint is enough" eval '[ "$(grep -o "(hint:" <<<"$said" | wc -l)" = 1 
 claim_exit "more memory than there is" 2 mount_array -o memory=99999G
 said=$(cat "$work/.out")
 claim "is called too large" eval '[[ $said == *"too large"* ]]'
+claim_exit "holes in what is no regular file" 2 "$R5FS" dump volume "$work/disks" --sparse -o /dev/full
+claim "a sparse copy of the volume" "$R5FS" dump volume "$work/disks" --sparse -o "$work/copy"
+claim "is the volume" eval 'cmp "$work/copy" <("$R5FS" dump volume "$work/disks" -o -)'
+rm -f "$work/copy"
 claim_exit "a command of later" 1 "$R5FS" scrub start "$mnt"
 claim "nothing is mounted after failures" eval '! is_mounted'
 
