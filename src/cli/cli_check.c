@@ -100,6 +100,19 @@ static int check_parity(struct cli_array *opened, uint64_t *out_mismatches)
     return 0;
 }
 
+/* Without it the members are only what they were at some write-out: good or bad, that is not the
+ * array. Returns problems. */
+static uint64_t check_journal(struct cli_array *opened)
+{
+    enum journal_state state = array_journal_state(opened->array);
+    if (state == JOURNAL_DEVICE_NONE || state == JOURNAL_DEVICE_OK) {
+        return 0;
+    }
+    (void)printf("journal: %s; the members were judged alone, as of their last write-out\n",
+                 state == JOURNAL_DEVICE_FAULTY ? "failed" : "missing");
+    return 1;
+}
+
 static int check_opened(struct cli_array *opened, const struct cli_args *args, bool repair)
 {
     struct fs_check_options options = {
@@ -118,6 +131,7 @@ static int check_opened(struct cli_array *opened, const struct cli_args *args, b
         return FSCK_OPERATION;
     }
     uint64_t mismatches = 0;
+    uint64_t others = check_journal(opened);
     if (args->values[OPTION_PARITY] != NULL) {
         struct journal_status status;
         journal_get_status(opened->journal, &status);
@@ -131,17 +145,18 @@ static int check_opened(struct cli_array *opened, const struct cli_args *args, b
             return FSCK_OPERATION;
         }
     }
+    others += mismatches;
     (void)printf("%" PRIu64 " files, %" PRIu64 " directories, %" PRIu64 " blocks used; %" PRIu64
                  " problems, %" PRIu64 " repaired\n",
                  result.files,
                  result.directories,
                  result.used_blocks,
-                 result.problems + mismatches,
+                 result.problems + others,
                  result.repaired);
-    if (result.problems + mismatches == 0) {
+    if (result.problems + others == 0) {
         return FSCK_CLEAN;
     }
-    return result.problems == result.repaired && mismatches == 0 ? FSCK_REPAIRED : FSCK_LEFT;
+    return result.problems == result.repaired && others == 0 ? FSCK_REPAIRED : FSCK_LEFT;
 }
 
 int cli_run_check(const struct cli_args *args)

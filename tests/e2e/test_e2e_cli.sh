@@ -68,6 +68,10 @@ claim_exit "holes in what is no regular file" 2 "$R5FS" dump volume "$work/disks
 claim "a sparse copy of the volume" "$R5FS" dump volume "$work/disks" --sparse -o "$work/copy"
 claim "is the volume" eval 'cmp "$work/copy" <("$R5FS" dump volume "$work/disks" -o -)'
 rm -f "$work/copy"
+claim_exit "check of the members without their journal" 4 "$R5FS" check "${members[@]}" -n
+said=$(cat "$work/.out")
+claim "says so" eval '[[ $said == *"journal: missing"* ]]'
+claim "and counts it" eval '[[ $said == *" 1 problems, 0 repaired"* ]]'
 claim_exit "a command of later" 1 "$R5FS" scrub start "$mnt"
 claim "nothing is mounted after failures" eval '! is_mounted'
 
