@@ -10,7 +10,7 @@
 
 #include "model_kit.h"
 
-#define RING_SMALLEST  654u
+#define RING_SMALLEST  UINT64_C(654)
 #define MEMBER_BYTES   (6u << 20)
 #define CHUNK_SECTORS  8u /* chunks of one block: a row is a stripe */
 #define NO_TIMER       3600000u
@@ -194,7 +194,7 @@ END_TEST
 
 /* ---- 10 --------------------------------------------------------------------------------------- */
 
-#define RACE_ROWS   32u
+#define RACE_BLOCKS UINT64_C(64)
 #define RACE_ROUNDS 150u
 
 struct racing_reader {
@@ -209,6 +209,16 @@ static bool is_lost(struct model *m, uint64_t block)
     return geometry_locate(array_geometry(m->files.array), fs_block(block)).slot == 0;
 }
 
+static void read_lost(struct racing_reader *reader, struct io_queue *queue)
+{
+    for (uint64_t block = 0; block < RACE_BLOCKS; block++) {
+        if (is_lost(reader->m, block)) {
+            ck_assert_uint_eq(get(reader->m, queue, block), 1);
+            reader->reads++;
+        }
+    }
+}
+
 static void race_main(void *context)
 {
     struct racing_reader *reader = context;
@@ -218,12 +228,7 @@ static void race_main(void *context)
     arena_init_growing(&arena);
     ck_assert_int_eq(io_queue_open(&queue, &arena, 8), 0);
     while (!reader->stop) {
-        for (uint64_t block = 0; block < RACE_ROWS * 2; block++) {
-            if (is_lost(reader->m, block)) {
-                ck_assert_uint_eq(get(reader->m, queue, block), 1);
-                reader->reads++;
-            }
-        }
+        read_lost(reader, queue);
     }
     io_queue_close(queue);
     arena_fini(&arena);
@@ -237,14 +242,14 @@ START_TEST(sequence_10_what_is_derived_while_its_row_is_written_out_is_right)
 
     open_array(&m, 3, RING_SMALLEST);
     reopen(&m, 0);
-    for (uint64_t block = 0; block < RACE_ROWS * 2; block++) {
+    for (uint64_t block = 0; block < RACE_BLOCKS; block++) {
         put(&m, block, 1);
     }
     ck_assert_int_eq(journal_drain(m.j, m.files.queue), 0);
     reader.m = &m;
     ck_assert_int_eq(env_thread_start(&reader.thread, "reader", race_main, &reader), 0);
     for (uint64_t round = 0; round < RACE_ROUNDS; round++) {
-        for (uint64_t block = 0; block < RACE_ROWS * 2; block++) {
+        for (uint64_t block = 0; block < RACE_BLOCKS; block++) {
             if (!is_lost(&m, block)) {
                 put(&m, block, round << 32 | block);
             }
@@ -253,7 +258,7 @@ START_TEST(sequence_10_what_is_derived_while_its_row_is_written_out_is_right)
     }
     reader.stop = true;
     env_thread_join(reader.thread);
-    ck_assert_uint_gt(reader.reads, RACE_ROWS / 3);
+    ck_assert_uint_gt(reader.reads, RACE_BLOCKS / 6);
     model_close(&m);
     model_remove(&m);
 }
