@@ -18,6 +18,7 @@ int cli_exit_for(int error)
     case ENXIO:
     case ENOTCONN:
     case EMEDIUMTYPE: return EXIT_NOT_FOUND;
+    case ETIMEDOUT:
     case EBUSY: return EXIT_BUSY;
     case EPERM:
     case EEXIST: return EXIT_REFUSED;

@@ -3,7 +3,8 @@
  * Asking a daemon.
  *
  * A mount without allow_other may be entered by its owner alone: the kernel refuses even root. Root
- * then asks through a child that has become that user.
+ * then becomes that user. It is a child that asks (bounded_call.c): a daemon that is stopped or
+ * hangs does not answer, and must not hold the command.
  *
  * Thread: the command's only one.
  */
@@ -13,10 +14,13 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "bounded_call.h"
+#include "r5fs/base/env.h"
+
 #define SNAPSHOT_TRIES 20
+#define STATUS_WAIT_NS UINT64_C(10000000000) /* for all pages together */
 
 static int ask_here(const char *mountpoint, struct control_page *page)
 {
@@ -39,65 +43,38 @@ static int become(const struct mount_entry *entry)
     return 0;
 }
 
-/* What the child found out, through a pipe that holds all of it. */
-struct told {
-    int err;
+struct question {
+    const struct mount_entry *entry;
     struct control_page page;
 };
 
-static void tell(const struct mount_entry *entry, struct told *told, int fd)
+static int ask(void *context)
 {
-    int err = become(entry);
+    struct question *question = context;
+    const struct mount_entry *entry = question->entry;
 
-    told->err = err != 0 ? err : ask_here(entry->mountpoint, &told->page);
-    ssize_t wrote = write(fd, told, sizeof(*told));
-    _exit(wrote == (ssize_t)sizeof(*told) ? 0 : 1);
-}
-
-static int hear(struct told *told, int fd)
-{
-    size_t have = 0;
-    ssize_t bytes = 0;
-
-    do {
-        bytes = read(fd, (char *)told + have, sizeof(*told) - have);
-        have += bytes > 0 ? (size_t)bytes : 0;
-    } while (bytes > 0 || (bytes < 0 && errno == EINTR));
-    return have == sizeof(*told) ? told->err : -EIO;
-}
-
-static int ask_as_owner(const struct mount_entry *entry, struct control_page *page)
-{
-    static struct told told;
-    int ends[2];
-
-    if (pipe2(ends, O_CLOEXEC) != 0) {
-        return -errno;
-    }
-    told.page = *page;
-    pid_t pid = fork();
-    if (pid == 0) {
-        tell(entry, &told, ends[1]);
-    }
-    (void)close(ends[1]); /* the child's end */
-    int err = pid < 0 ? -EAGAIN : hear(&told, ends[0]);
-    (void)close(ends[0]); /* read to its end */
-    if (pid > 0) {
-        (void)waitpid(pid, NULL, 0); /* it has told */
-    }
-    if (err == 0) {
-        *page = told.page;
+    int err = ask_here(entry->mountpoint, &question->page);
+    if (err == -EACCES && geteuid() == 0 && entry->user_id != 0) {
+        err = become(entry);
+        err = err != 0 ? err : ask_here(entry->mountpoint, &question->page);
     }
     return err;
 }
 
-int control_client_ask(const struct mount_entry *entry, struct control_page *page)
+int control_client_ask(const struct mount_entry *entry,
+                       struct control_page *page,
+                       uint64_t deadline_ns)
 {
+    static struct question question;
+    const struct bounded_call call = {ask, &question, sizeof(question)};
+
     page->magic = CONTROL_MAGIC;
     page->version = CONTROL_VERSION;
-    int err = ask_here(entry->mountpoint, page);
-    if (err == -EACCES && geteuid() == 0 && entry->user_id != 0) {
-        err = ask_as_owner(entry, page);
+    question.entry = entry;
+    question.page = *page;
+    int err = bounded_call_run(&call, deadline_ns);
+    if (err == 0) {
+        *page = question.page;
     }
     return err;
 }
@@ -110,6 +87,9 @@ const char *control_client_why(int error)
         return "its daemon has died (hint: r5fs unmount, then mount again: the log is replayed)";
     case EACCES:
     case EPERM: return "only the user who mounted it and root may ask (hint: sudo)";
+    case ETIMEDOUT:
+        return "its daemon does not answer (hint: ps -C r5fs -o pid,stat,args; one with T is "
+               "stopped: kill -CONT PID)";
     case ENOTTY:
     case EPROTO: return "served by another version of r5fs (hint: use that one, or mount again)";
     default: return strerror(-error);
@@ -130,9 +110,10 @@ static uint16_t request_for(enum status_format format)
 static int fetch_pages(const struct mount_entry *entry,
                        struct control_page *page,
                        struct arena *arena,
+                       uint64_t deadline_ns,
                        char **out_text)
 {
-    int err = control_client_ask(entry, page);
+    int err = control_client_ask(entry, page, deadline_ns);
     if (err != 0) {
         return err;
     }
@@ -149,7 +130,7 @@ static int fetch_pages(const struct mount_entry *entry,
             break;
         }
         page->offset = have;
-        err = page->text_bytes == 0 ? -EPROTO : control_client_ask(entry, page);
+        err = page->text_bytes == 0 ? -EPROTO : control_client_ask(entry, page, deadline_ns);
     }
     *out_text = text;
     return err;
@@ -171,11 +152,12 @@ int fuse_serve_status(const char *mountpoint,
         (void)snprintf(out_why, FUSE_SERVE_WHY_BYTES, "nothing of type fuse.r5fs is mounted there");
         return -ENOENT;
     }
+    uint64_t deadline_ns = env_now_ns() + STATUS_WAIT_NS;
     err = -ESTALE;
     for (int i = 0; i < SNAPSHOT_TRIES && err == -ESTALE; i++) {
         (void)memset(&page, 0, sizeof(page));
         page.request = request_for(format);
-        err = fetch_pages(&entry, &page, arena, &text);
+        err = fetch_pages(&entry, &page, arena, deadline_ns, &text);
     }
     if (err != 0) {
         (void)snprintf(out_why, FUSE_SERVE_WHY_BYTES, "%s", control_client_why(err));

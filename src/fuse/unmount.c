@@ -7,9 +7,11 @@
  *
  * umount(2) returns long before a FUSE daemon has written everything; its end is what counts. The
  * pidfd names the process even if its number is used again. The result file is a memory file of the
- * daemon's, opened through /proc before it ends.
+ * daemon's, opened through /proc before it ends. One deadline holds for all of it: what the daemon
+ * could hold up, asking it and umount(2), is left to a child (bounded_call.c).
  *
- * Failure modes: in use (4); the daemon does not end in time (4; it goes on); it died before, or
+ * Failure modes: in use (4); the daemon does not answer in time (4; still mounted), or does not end
+ * in time (4; it goes on); it died before, or
  * ended without saying that all is well (6).
  * Thread: the command's only one.
  */
@@ -25,6 +27,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bounded_call.h"
 #include "control_client.h"
 #include "r5fs/base/env.h"
 #include "r5fs/base/units.h"
@@ -36,6 +39,7 @@
 #define EXIT_CODE_IO          6
 #define BUSY_TRIES            10
 #define BUSY_PAUSE_NS         UINT64_C(100000000)
+#define SECOND_NS             UINT64_C(1000000000)
 
 /* What is held of a daemon while it ends. */
 struct ending {
@@ -73,18 +77,39 @@ static int open_result(const struct control_page *page)
     return fd;
 }
 
-static void find_daemon(const struct mount_entry *entry, struct ending *out_ending, int *out_err)
+/* By when: the command as a whole, and what stands before the waiting, which gets a second even if
+ * the wait for the end gets none. */
+struct deadlines {
+    uint32_t timeout_s;
+    uint64_t call_ns;
+    uint64_t end_ns;
+};
+
+static struct deadlines deadlines_from_now(uint32_t timeout_s)
+{
+    uint64_t now = env_now_ns();
+
+    if (timeout_s == UNMOUNT_WAIT_FOREVER) {
+        return (struct deadlines){timeout_s, BOUNDED_CALL_FOREVER, BOUNDED_CALL_FOREVER};
+    }
+    uint64_t end_ns = now + timeout_s * SECOND_NS;
+    return (struct deadlines){timeout_s, max_u64(end_ns, now + SECOND_NS), end_ns};
+}
+
+/* 0, or why the daemon is not known. */
+static int find_daemon(const struct mount_entry *entry,
+                       const struct deadlines *deadlines,
+                       struct ending *out_ending)
 {
     static struct control_page page;
 
     *out_ending = (struct ending){.pidfd = -1, .result_fd = -1};
     (void)memset(&page, 0, sizeof(page));
     page.request = CONTROL_INFO;
-    int err = control_client_ask(entry, &page);
-    *out_err = err;
+    int err = control_client_ask(entry, &page, deadlines->call_ns);
     out_ending->dead = err == -ENOTCONN || err == -ECONNABORTED;
     if (err != 0) {
-        return;
+        return err;
     }
     out_ending->pid = page.pid;
     out_ending->pidfd = (int)syscall(SYS_pidfd_open, page.pid, 0);
@@ -93,6 +118,7 @@ static void find_daemon(const struct mount_entry *entry, struct ending *out_endi
         (void)close(out_ending->pidfd); /* perhaps another process */
         out_ending->pidfd = -1;
     }
+    return 0;
 }
 
 static void close_ending(struct ending *ending)
@@ -130,18 +156,24 @@ static int run_fusermount(const char *mountpoint)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EBUSY;
 }
 
+struct umount_call {
+    char mountpoint[FUSE_SERVE_MNT_BYTES];
+    uint64_t deadline_ns;
+};
+
 /* Something may be looking at it for a moment only. */
-static int unmount_patiently(const char *mountpoint)
+static int unmount_patiently(void *context)
 {
+    const struct umount_call *call = context;
     int err = 0;
 
     for (int i = 0; i < BUSY_TRIES; i++) {
         if (geteuid() == 0) {
-            err = umount2(mountpoint, UMOUNT_NOFOLLOW) == 0 ? 0 : -errno;
+            err = umount2(call->mountpoint, UMOUNT_NOFOLLOW) == 0 ? 0 : -errno;
         } else {
-            err = run_fusermount(mountpoint);
+            err = run_fusermount(call->mountpoint);
         }
-        if (err != -EBUSY) {
+        if (err != -EBUSY || env_now_ns() + 2 * BUSY_PAUSE_NS >= call->deadline_ns) {
             return err;
         }
         env_sleep_ns(BUSY_PAUSE_NS);
@@ -149,22 +181,34 @@ static int unmount_patiently(const char *mountpoint)
     return err;
 }
 
+/* -ETIMEDOUT: it may have been taken away all the same, and be held by what is still to be written.
+ */
+static int unmount_by(const struct mount_entry *entry, const struct deadlines *deadlines)
+{
+    static struct umount_call umount;
+    static struct mount_entry still;
+    const struct bounded_call call = {unmount_patiently, &umount, 0};
+
+    (void)memcpy(umount.mountpoint, entry->mountpoint, sizeof(umount.mountpoint));
+    umount.deadline_ns = deadlines->call_ns;
+    int err = bounded_call_run(&call, deadlines->call_ns);
+    if (err == -ETIMEDOUT && mount_table_find(entry->mountpoint, &still) == -ENOENT) {
+        return 0;
+    }
+    return err;
+}
+
 /* ---- the end --------------------------------------------------------------------------------- */
 
 /* False: not within the time. */
-static bool wait_for_end(const struct ending *ending, uint32_t timeout_s)
+static bool wait_for_end(const struct ending *ending, uint64_t deadline)
 {
-    uint64_t deadline = env_now_ns() + (uint64_t)timeout_s * 1000000000u;
     struct pollfd poll_fd = {.fd = ending->pidfd, .events = POLLIN};
 
     for (;;) {
         uint64_t now = env_now_ns();
-        int wait_ms = -1;
-        if (timeout_s != UNMOUNT_WAIT_FOREVER) {
-            uint64_t left_ms = deadline > now ? (deadline - now) / 1000000u : 0;
-            wait_ms = (int)min_u64(left_ms, 1000000);
-        }
-        int ready = poll(&poll_fd, 1, wait_ms);
+        uint64_t left_ms = deadline > now ? (deadline - now) / 1000000u : 0;
+        int ready = poll(&poll_fd, 1, (int)min_u64(left_ms, 1000000));
         if (ready > 0) {
             return true;
         }
@@ -196,7 +240,7 @@ static int read_result(const struct ending *ending, char *out_why)
     return 0;
 }
 
-static int finish(const struct ending *ending, uint32_t timeout_s, char *out_why)
+static int finish(const struct ending *ending, const struct deadlines *deadlines, char *out_why)
 {
     if (ending->dead) {
         return fail(EXIT_CODE_IO,
@@ -209,13 +253,13 @@ static int finish(const struct ending *ending, uint32_t timeout_s, char *out_why
                     out_why,
                     "unmounted, but its daemon cannot be seen from here: it may still be writing");
     }
-    if (!wait_for_end(ending, timeout_s)) {
+    if (!wait_for_end(ending, deadlines->end_ns)) {
         return fail(EXIT_CODE_BUSY,
                     out_why,
                     "unmounted, but its daemon (pid %d) is still writing after %u s (hint: wait "
                     "for it; do not mount or copy the members before)",
                     ending->pid,
-                    timeout_s);
+                    deadlines->timeout_s);
     }
     return read_result(ending, out_why);
 }
@@ -226,24 +270,29 @@ int fuse_serve_unmount(const char *mountpoint,
 {
     static struct mount_entry entry;
     struct ending ending;
-    int asked = 0;
 
     out_why[0] = '\0';
     if (mount_table_find(mountpoint, &entry) != 0) {
         return fail(EXIT_CODE_NOT_MOUNTED, out_why, "nothing of type fuse.r5fs is mounted there");
     }
-    find_daemon(&entry, &ending, &asked);
+    const struct deadlines deadlines = deadlines_from_now(timeout_s);
+    int asked = find_daemon(&entry, &deadlines, &ending);
+    if (asked == -ETIMEDOUT) {
+        return fail(EXIT_CODE_BUSY, out_why, "still mounted: %s", control_client_why(asked));
+    }
     if (asked == -EPERM || asked == -EACCES) {
         return fail(EXIT_CODE_REFUSED, out_why, "%s", control_client_why(asked));
     }
-    int err = unmount_patiently(entry.mountpoint);
+    int err = unmount_by(&entry, &deadlines);
     int code = 0;
     if (err == -EBUSY) {
         code = fail(EXIT_CODE_BUSY, out_why, "in use (hint: fuser -vm %s)", entry.mountpoint);
+    } else if (err == -ETIMEDOUT) {
+        code = fail(EXIT_CODE_BUSY, out_why, "still mounted: umount(2) does not come to its end");
     } else if (err != 0) {
         code = fail(EXIT_CODE_FAILED, out_why, "umount: %s", strerror(-err));
     } else {
-        code = finish(&ending, timeout_s, out_why);
+        code = finish(&ending, &deadlines, out_why);
     }
     close_ending(&ending);
     return code;

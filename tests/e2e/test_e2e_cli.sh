@@ -33,7 +33,23 @@ while kill -0 "$pid" 2>/dev/null; do sleep 0.02; done
 claim "status of everything is JSON though a daemon died" eval '"$R5FS" status --json 2>/dev/null | is_json'
 claim_exit "status of a mount whose daemon died" 3 "$R5FS" status "$second/mnt"
 claim_exit "unmount of a mount whose daemon died" 6 "$R5FS" unmount "$second/mnt"
-claim "unmount" unmount_array
+
+pid=$(daemon_pid)
+kill -STOP "$pid"
+since=$SECONDS
+claim_exit "unmount of a mount whose daemon is stopped" 4 timeout 30 "$R5FS" unmount "$mnt" --timeout 3
+said=$(cat "$work/.out")
+claim "keeps its timeout" [ $((SECONDS - since)) -le 5 ]
+claim "says why in one line" eval '[[ $said == *"does not answer"* ]] && [ "$(wc -l <<<"$said")" = 1 ]'
+claim "leaves it mounted" is_mounted
+since=$SECONDS
+claim_exit "status of a mount whose daemon is stopped" 4 timeout 30 "$R5FS" status "$mnt"
+claim_exit "status of its files" 4 timeout 30 "$R5FS" status "$work/disks"
+claim "does not wait for ever" [ $((SECONDS - since)) -le 28 ]
+kill -CONT "$pid"
+claim "it goes on" "$R5FS" status "$mnt"
+
+claim "unmount" unmount_array --timeout 30
 claim_exit "unmount of what is not mounted" 3 unmount_array
 claim "status of the files" eval '[ "$("$R5FS" status "$work/disks" --json | field "[\"pool\"][\"mounted\"]")" = None ]'
 claim_exit "status of the files says whether they are healthy" 0 "$R5FS" status "$work/disks" --check

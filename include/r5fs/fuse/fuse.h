@@ -119,7 +119,7 @@ struct status_reply {
 };
 
 /* Asks the daemon of a live mount. -ENOENT: nothing of ours is mounted there; -EACCES, -EIO: it
- * does not answer, `out_why` says so. */
+ * does not answer, `out_why` says so; -ETIMEDOUT: not within ten seconds. */
 R5_MUST_CHECK int fuse_serve_status(const char *mountpoint,
                                     enum status_format format,
                                     struct arena *arena,
@@ -137,8 +137,8 @@ R5_MUST_CHECK int status_offline(struct array *array,
 #define UNMOUNT_WAIT_FOREVER UINT32_MAX
 
 /* Unmounts and waits until the daemon has ended, so that everything is on the members and their
- * locks are free. Returns an exit code: 3 not mounted, 4 busy, or not ended within `timeout_s`
- * seconds, 6 when the last drain failed or the daemon died. */
+ * locks are free. Returns an exit code: 3 not mounted, 4 busy, or not answered or ended within
+ * `timeout_s` seconds (in all; a second at least is given to a daemon to answer), 6 when the last drain failed or the daemon died. */
 R5_MUST_CHECK int
 fuse_serve_unmount(const char *mountpoint, uint32_t timeout_s, char out_why[FUSE_SERVE_WHY_BYTES]);
 

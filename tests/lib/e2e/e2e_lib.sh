@@ -85,7 +85,7 @@ make_array() {
 }
 
 mount_array() { "$R5FS" mount "${members[@]}" "$journal" "$mnt" "$@"; }
-unmount_array() { "$R5FS" unmount "$mnt"; }
+unmount_array() { "$R5FS" unmount "$mnt" "$@"; }
 check_array() { "$R5FS" check "${members[@]}" "$journal" -n "$@"; }
 daemon_pid() { "$R5FS" status "$mnt" --json | python3 -c 'import json,sys; print(json.load(sys.stdin)["pid"])'; }
 # kill -9, and the dead mount taken away.
