@@ -317,8 +317,8 @@ int main(int argc, char **argv)
     if (command != NULL) {
         return run_command(command, argc - 1, argv + 1);
     }
-    /* mount(8) runs "r5fs SRC MNT -o OPTS": a source is a path or UUID=/LABEL=; a bare word only when
-     * it is there. */
+    /* mount(8) runs "r5fs SRC MNT -o OPTS": a source is a path or UUID=/LABEL=; a bare word only
+     * when it is there. */
     if (argc >= 3 && argv[1][0] != '-' &&
         (strpbrk(argv[1], "/=:.") != NULL || access(argv[1], F_OK) == 0)) {
         return run_command(cli_find_command("mount"), argc, argv);
