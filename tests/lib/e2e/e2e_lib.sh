@@ -8,6 +8,10 @@ set -u
 lib_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 R5FS=${R5FS:?names the r5fs binary under test}
 work=$(mktemp -d "${R5FS_TEST_DIR:-${TMPDIR:-/tmp}}/r5fs-e2e.XXXXXX") || exit 1
+# A copy that other users can reach, too: the build directory may lie in a closed one.
+chmod 755 "$work"
+install -m 755 "$R5FS" "$work/r5fs" || exit 1
+R5FS=$work/r5fs
 mnt=$work/mnt
 mkdir -p "$mnt"
 failures=0
