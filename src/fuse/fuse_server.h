@@ -40,12 +40,12 @@ struct fuse_worker {
     struct fuse_node *spare; /* for the next inode that the kernel is told of */
     const void *request;     /* raw bytes of the request that is being answered */
     struct env_mutex lock;
-    uint64_t unique;           /* of that request, 0 = none [lock] */
-    _Atomic int tid;           /* 0 before and after its life [any] */
-    atomic_bool reading;       /* in read(2) of the descriptor [any] */
-    _Atomic uint64_t answered; /* requests, for status [any] */
-    int start_error;           /* of opening its queue [starter, after ready] */
-    bool ready;                /* [server lock] */
+    uint64_t unique;          /* of that request, 0 = none [lock] */
+    _Atomic int tid;          /* 0 before and after its life [any] */
+    atomic_bool reading;      /* in read(2) of the descriptor [any] */
+    _Atomic uint64_t handled; /* requests, for status [any] */
+    int start_error;          /* of opening its queue [starter, after ready] */
+    bool ready;               /* [server lock] */
 };
 
 /* Where the session stands; moved by fuse_server.c under `lock`. */

@@ -108,6 +108,8 @@ static void answer(struct fuse_worker *worker, uint8_t *request, size_t bytes)
 {
     struct fuse_buf buffer = {.size = bytes, .mem = request, .fd = -1};
 
+    /* Before the reply: whoever got one finds its request counted. */
+    atomic_fetch_add_explicit(&worker->handled, 1, memory_order_relaxed);
     env_mutex_lock(&worker->lock);
     worker->unique = fuse_raw_unique(request);
     worker->request = request;
@@ -122,7 +124,6 @@ static void answer(struct fuse_worker *worker, uint8_t *request, size_t bytes)
     worker->unique = 0;
     worker->request = NULL;
     env_mutex_unlock(&worker->lock);
-    atomic_fetch_add_explicit(&worker->answered, 1, memory_order_relaxed);
 }
 
 /* Whether to keep reading rather than to answer: nobody else reads, and the handler may park. What

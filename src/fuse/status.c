@@ -60,7 +60,7 @@ int status_gather_mounted(struct fuse_worker *worker, struct status_facts *facts
     facts->fuse_flags = server->agreed;
     facts->threads = server->worker_count;
     for (uint32_t i = 0; i < server->worker_count; i++) {
-        facts->requests += atomic_load_explicit(&server->workers[i].answered, memory_order_relaxed);
+        facts->requests += atomic_load_explicit(&server->workers[i].handled, memory_order_relaxed);
     }
     return fs_statfs(server->fs, &worker->thread, &facts->space);
 }

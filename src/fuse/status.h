@@ -50,7 +50,7 @@ struct status_facts {
     struct member_info members[MEMBERS_MAX];
     struct pool_stats pools[STATUS_POOLS_MAX];
     unsigned pool_count;
-    uint64_t requests;   /* answered since the mount */
+    uint64_t requests;   /* taken up since the mount */
     uint32_t fuse_flags; /* as agreed with the kernel */
     uint32_t threads;
     bool memory_locked;
