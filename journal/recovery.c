@@ -6,8 +6,8 @@
  *   flush log -> scan -> look beyond -> judge -> start writing, flush members
  *                  |         |            |     -> closed layers, flush -> leftovers, flush -> tail
  *                  |         |            |     -> open rows
- *                  |         |            \__ older than the members: refused, or dropped if accepted
- *                  |         \_______________ damaged: refused, unless accepted
+ *                  |         |            \__ older than the members: refused, or dropped if
+ *                  accepted |         \_______________ damaged: refused, unless accepted
  *                  \__ read-only: the view keeps the scan, nothing is written
  *
  * Invariants:

@@ -100,8 +100,9 @@ struct fs_options {
     bool read_only;
 };
 
-/* journal_options.judge_log (`context` is not used): the members hold a newer super than the log ends
- * with, so that what was logged in between is in another, newer copy of the journal. -ESTALE. */
+/* journal_options.judge_log (`context` is not used): the members hold a newer super than the log
+ * ends with, so that what was logged in between is in another, newer copy of the journal. -ESTALE.
+ * */
 R5_MUST_CHECK int
 fs_judge_log(void *context, const uint8_t *on_members, const uint8_t *in_log, char *out_why);
 

@@ -138,7 +138,8 @@ R5_MUST_CHECK int status_offline(struct array *array,
 
 /* Unmounts and waits until the daemon has ended, so that everything is on the members and their
  * locks are free. Returns an exit code: 3 not mounted, 4 busy, or not answered or ended within
- * `timeout_s` seconds (in all; a second at least is given to a daemon to answer), 6 when the last drain failed or the daemon died. */
+ * `timeout_s` seconds (in all; a second at least is given to a daemon to answer), 6 when the last
+ * drain failed or the daemon died. */
 R5_MUST_CHECK int
 fuse_serve_unmount(const char *mountpoint, uint32_t timeout_s, char out_why[FUSE_SERVE_WHY_BYTES]);
 

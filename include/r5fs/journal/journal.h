@@ -119,8 +119,8 @@ uint64_t journal_least_blocks(const struct geometry *geometry);
 /* Runs recovery and starts the log thread (none when read_only). The array is assembled; writing to
  * it is started here (unless read_only, or it was already) once the log was found good, and stopped
  * by the caller after journal_close (array_is_writing). -EBADMSG: acknowledged log is damaged,
- * `out_why` names the loss and the way out; -ESTALE: judge_log refused it; -ENOSPC: the ring or the memory is too small, with the
- * size needed. */
+ * `out_why` names the loss and the way out; -ESTALE: judge_log refused it; -ENOSPC: the ring or the
+ * memory is too small, with the size needed. */
 R5_MUST_CHECK int journal_open(struct journal **out_journal,
                                struct array *array,
                                const struct journal_options *options,

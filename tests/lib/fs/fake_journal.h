@@ -56,7 +56,8 @@ uint8_t *fake_block_bytes(struct journal *journal, struct fs_block block);
 void fake_block_changed(struct journal *journal, struct fs_block block);
 /* Reads of this block answer -EIO from now on (0: none). */
 void fake_fail_reads_of(struct journal *journal, struct fs_block block);
-/* From now on a block may be in a unit as a file's and as the tree's, as a damaged map can make it. */
+/* From now on a block may be in a unit as a file's and as the tree's, as a damaged map can make
+ * it. */
 void fake_allow_overlaps(struct journal *journal);
 /* Every commit from now on fails, as when the journal device is gone. */
 void fake_fail_commits(struct journal *journal);

@@ -491,7 +491,8 @@ static void read_all(struct model *m, struct model_state *out_state)
     for (uint32_t i = 0; i < MODEL_META_BLOCKS; i++) {
         uint32_t version = read_version(m, meta_at(i), page);
 
-        /* Changed and not fetched yet: only the client knows, and nobody once the journal is gone. */
+        /* Changed and not fetched yet: only the client knows, and nobody once the journal is
+         * gone. */
         out_state->meta[i] = m->j != NULL && m->joined[i] ? m->now.meta[i] : version;
     }
     arena_fini(&arena);

@@ -89,7 +89,8 @@ static void expect_whoever_is_missing(struct model *m,
     }
 }
 
-/* ---- 1 ---------------------------------------------------------------------------------------- */
+/* ---- 1
+ * ---------------------------------------------------------------------------------------- */
 
 START_TEST(sequence_1_nothing_of_an_older_lap_is_adopted_after_the_log_was_drained)
 {
@@ -112,7 +113,8 @@ START_TEST(sequence_1_nothing_of_an_older_lap_is_adopted_after_the_log_was_drain
 }
 END_TEST
 
-/* ---- 2 ---------------------------------------------------------------------------------------- */
+/* ---- 2
+ * ---------------------------------------------------------------------------------------- */
 
 static const char *dead_path; /* writes to the file with this in its name fail */
 
@@ -159,7 +161,8 @@ START_TEST(sequence_2_a_member_that_missed_a_write_never_returns_as_fresh)
 }
 END_TEST
 
-/* ---- 3 ---------------------------------------------------------------------------------------- */
+/* ---- 3
+ * ---------------------------------------------------------------------------------------- */
 
 /* d = 7, and the last block of a row comes by itself: its parity goes through the log all the
  * same. */
@@ -192,7 +195,8 @@ START_TEST(sequence_3_a_row_whose_blocks_are_all_in_the_log_still_logs_its_parit
 }
 END_TEST
 
-/* ---- 10 --------------------------------------------------------------------------------------- */
+/* ---- 10
+ * --------------------------------------------------------------------------------------- */
 
 #define RACE_BLOCKS UINT64_C(64)
 #define RACE_ROUNDS 150u
@@ -264,7 +268,8 @@ START_TEST(sequence_10_what_is_derived_while_its_row_is_written_out_is_right)
 }
 END_TEST
 
-/* ---- 15, 16, 19 -------------------------------------------------------------------------------- */
+/* ---- 15, 16, 19
+ * -------------------------------------------------------------------------------- */
 
 static const struct tight_place {
     uint32_t members;
@@ -303,7 +308,8 @@ START_TEST(sequences_15_16_19_writing_goes_on_in_the_tightest_place)
 }
 END_TEST
 
-/* ---- 20 --------------------------------------------------------------------------------------- */
+/* ---- 20
+ * --------------------------------------------------------------------------------------- */
 
 static _Atomic int64_t journal_room; /* so many writes to the journal still find room */
 
@@ -375,7 +381,8 @@ START_TEST(sequence_20_a_journal_that_was_full_once_is_not_replayed_later)
 }
 END_TEST
 
-/* ---- 22 --------------------------------------------------------------------------------------- */
+/* ---- 22
+ * --------------------------------------------------------------------------------------- */
 
 static bool rows_are_written(struct model *m)
 {
@@ -420,7 +427,8 @@ START_TEST(sequence_22_the_tail_passes_no_row_that_is_not_durably_on_the_members
 }
 END_TEST
 
-/* ---- 23 --------------------------------------------------------------------------------------- */
+/* ---- 23
+ * --------------------------------------------------------------------------------------- */
 
 static struct flush_watch {
     struct model *m;
@@ -484,7 +492,8 @@ START_TEST(sequence_23_recovery_flushes_before_it_believes_what_it_reads)
 }
 END_TEST
 
-/* ---- 25 --------------------------------------------------------------------------------------- */
+/* ---- 25
+ * --------------------------------------------------------------------------------------- */
 
 START_TEST(sequence_25_more_open_rows_than_the_next_mount_holds)
 {
