@@ -41,6 +41,7 @@
 #define NS_PER_MS         UINT64_C(1000000)
 #define LOCKS_PATH        "/proc/locks"
 #define LOCK_LINE_BYTES   256u
+#define LOCK_SCANS        8u
 
 static const struct io_backend_ops *backend; /* chosen once, at start */
 
@@ -366,7 +367,7 @@ static int lock_line_holder(const char *line, const struct stat *status)
 }
 
 /* Reads the kernel's table of locks line by line through a small buffer. 0 = not found there. */
-static int lock_find_holder(const struct stat *status)
+static int lock_table_scan(const struct stat *status)
 {
     char line[LOCK_LINE_BYTES];
     size_t filled = 0;
@@ -394,6 +395,17 @@ static int lock_find_holder(const struct stat *status)
     }
     if (fd >= 0) {
         (void)close(fd); /* was only read */
+    }
+    return holder;
+}
+
+/* The table is read in pieces: a line is passed over when others lock and unlock meanwhile. */
+static int lock_find_holder(const struct stat *status)
+{
+    int holder = 0;
+
+    for (unsigned i = 0; i < LOCK_SCANS && holder == 0; i++) {
+        holder = lock_table_scan(status);
     }
     return holder;
 }
