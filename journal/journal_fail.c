@@ -15,6 +15,8 @@
  *       it, and from the first member write on the members are marked as needing a resync. A
  *       degraded array cannot be so marked; a crash in that window leaves what recovery makes of
  *       the log.
+ *   F4  when that mark cannot be written no member is: an unlogged parity in an array that says it
+ *       is clean would be a write hole (W2).
  *
  * Failure modes: no space on a member's host: goes on when there is; the array fails too: given up,
  * the journal is left as it was, so the next assembly may read it.
@@ -22,6 +24,7 @@
  */
 #include "journal_fail.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -57,8 +60,8 @@ void journal_fail_begin(struct journal *j, int error, const char *what)
     env_cond_broadcast(&j->reclaim.written);
 }
 
-/* With the role, so that no batch is under way. */
-static void fail_start(struct journal *j, struct io_queue *queue)
+/* With the role, so that no batch is under way. An error: no row may be written out (F4). */
+static int fail_start(struct journal *j, struct io_queue *queue)
 {
     log_role_take_wait(j);
     env_mutex_lock(&j->lock);
@@ -67,14 +70,27 @@ static void fail_start(struct journal *j, struct io_queue *queue)
     env_mutex_unlock(&j->lock);
     log_role_give(j);
     if (array_state(j->array) != ARRAY_CLEAN) {
-        return; /* F3: a dirty degraded array would not assemble */
+        return 0; /* F3: a dirty degraded array would not assemble */
     }
     int error = array_set_resync_offset(j->array, queue, 0);
     if (error != 0) {
-        msg_err("journal", "resync mark cannot be written error=%d", error);
-        return;
+        msg_err("journal",
+                "resync mark cannot be written error=%d: nothing is written out, the log stays",
+                error);
+        return error;
     }
     j->thread.fail_resync = true;
+    return 0;
+}
+
+/* F4: what is logged stays in memory for reads, and in the log for the next mount. */
+static void give_up(struct journal *j)
+{
+    env_mutex_lock(&j->lock);
+    j->reclaim.error = -EIO;
+    j->thread.fail_done = true;
+    env_cond_broadcast(&j->reclaim.written);
+    env_mutex_unlock(&j->lock);
 }
 
 static void retire_journal(struct journal *j, struct io_queue *queue)
@@ -104,8 +120,9 @@ void journal_fail_finish(struct journal *j, struct io_queue *queue)
 {
     struct reclaim *reclaim = &j->reclaim;
 
-    if (!j->thread.fail_started) {
-        fail_start(j, queue);
+    if (!j->thread.fail_started && fail_start(j, queue) != 0) {
+        give_up(j);
+        return;
     }
     do {
         reclaim_batch_unlogged(j, queue);

@@ -7,9 +7,10 @@
 #include "journal_fail.h"
 #include "model_kit.h"
 
-#define RING_SMALLEST 654u
-#define RING_USUAL    4096u
-#define MEMBER_BYTES  (6u << 20)
+#define RING_SMALLEST     654u
+#define RING_USUAL        4096u
+#define MEMBER_BYTES      (6u << 20)
+#define MEMBER_DATA_BYTES (1u << 20) /* superblocks lie before, data does not */
 
 static const struct journal_options usual = {0};
 
@@ -268,6 +269,48 @@ START_TEST(a_commit_that_comes_too_late_leaves_nothing_in_a_unit)
 }
 END_TEST
 
+static _Atomic unsigned member_data_writes;
+
+/* The journal is dead, and no superblock fits onto a member's host any more. */
+static bool unmarkable_hook(const struct io_request *request, int *out_result)
+{
+    bool journal = strstr(request->file->path, "journal.img") != NULL;
+
+    if (request->op != IO_WRITE) {
+        return false;
+    }
+    if (!journal && request->offset_bytes >= MEMBER_DATA_BYTES) {
+        member_data_writes++;
+        return false;
+    }
+    *out_result = journal ? -EIO : -ENOSPC;
+    return true;
+}
+
+START_TEST(without_the_resync_mark_no_row_goes_out_unlogged)
+{
+    struct kit_shape shape = shape_of(4, 900);
+    struct journal_options options = {.commit_interval_ms = 3600000};
+    struct model m;
+
+    model_crash_io_use();
+    model_create(&m, &shape);
+    ck_assert_int_eq(model_open(&m, &options, KIT_NO_SLOT), 0);
+    ck_assert_int_eq(model_write_data(&m, 0, 8), 0);
+    ck_assert_int_eq(model_commit(&m, m.files.queue), 0);
+    member_data_writes = 0;
+    crash_io_hook = unmarkable_hook;
+    ck_assert_int_eq(model_write_data(&m, 0, 8), 0);
+    ck_assert_int_eq(model_commit(&m, m.files.queue), -EIO);
+    model_expect_newest(&m);
+    ck_assert_int_eq(journal_close(m.j, m.files.queue), -EIO);
+    ck_assert_uint_eq(member_data_writes, 0);
+    model_after_failed_close(&m);
+    crash_io_hook = NULL;
+    model_remove(&m);
+}
+END_TEST
+
 static TCase *failures(void)
 {
     TCase *tcase = tcase_create("failures");
@@ -277,6 +320,7 @@ static TCase *failures(void)
     tcase_add_test(tcase, a_full_host_stops_new_writes_until_there_is_room);
     tcase_add_test(tcase, an_array_that_failed_refuses_writes_and_keeps_what_was_synced);
     tcase_add_test(tcase, a_commit_that_comes_too_late_leaves_nothing_in_a_unit);
+    tcase_add_test(tcase, without_the_resync_mark_no_row_goes_out_unlogged);
     tcase_add_test(tcase, rows_that_cannot_be_filled_stay_logged_and_the_others_go_on);
     tcase_add_loop_test(tcase,
                         when_the_journal_fails_what_was_synced_reaches_the_members,
