@@ -19,16 +19,24 @@ static struct kit_shape shape_of(uint32_t members, uint64_t ring_blocks)
     return (struct kit_shape){members, 64, MEMBER_BYTES, ring_blocks};
 }
 
-/* Requests to files whose name has this in it, from the `fail_from`th on, end with `fail_with`. */
-static const char *fail_path;
+/* Requests to files whose name begins so, from the `fail_from`th on, end with `fail_with`. */
+static const char *fail_name;
 static enum io_op fail_op;
 static _Atomic int64_t fail_from;
 static _Atomic int fail_with;
 
+/* The directories above are the machine's: their names must not match. */
+static bool name_begins(const struct io_request *request, const char *start)
+{
+    const char *slash = strrchr(request->file->path, '/');
+    const char *name = slash == NULL ? request->file->path : slash + 1;
+
+    return strncmp(name, start, strlen(start)) == 0;
+}
+
 static bool fail_hook(const struct io_request *request, int *out_result)
 {
-    if (fail_with == 0 || request->op != fail_op ||
-        strstr(request->file->path, fail_path) == NULL) {
+    if (fail_with == 0 || request->op != fail_op || !name_begins(request, fail_name)) {
         return false;
     }
     fail_from--;
@@ -39,9 +47,9 @@ static bool fail_hook(const struct io_request *request, int *out_result)
     return true;
 }
 
-static void fail_writes(const char *path, int64_t from, int error)
+static void fail_writes(const char *name, int64_t from, int error)
 {
-    fail_path = path;
+    fail_name = name;
     fail_op = IO_WRITE;
     fail_from = from;
     fail_with = error;
@@ -168,7 +176,7 @@ START_TEST(an_array_that_failed_refuses_writes_and_keeps_what_was_synced)
     model_crash_io_use();
     model_create(&m, &shape);
     ck_assert_int_eq(model_open(&m, &options, KIT_NO_SLOT), 0);
-    fail_writes("/m", 20, -EIO); /* all members */
+    fail_writes("m", 20, -EIO); /* all members */
     for (uint32_t i = 0; i < 2000 && error == 0; i++) {
         error = model_write_data(&m, model_random(&random, 480), 8);
     }
@@ -274,7 +282,7 @@ static _Atomic unsigned member_data_writes;
 /* The journal is dead, and no superblock fits onto a member's host any more. */
 static bool unmarkable_hook(const struct io_request *request, int *out_result)
 {
-    bool journal = strstr(request->file->path, "journal.img") != NULL;
+    bool journal = name_begins(request, "journal.img");
 
     if (request->op != IO_WRITE) {
         return false;
