@@ -172,6 +172,7 @@ void pool_note_parked(struct pool *pool)
 {
     env_mutex_lock(&pool->lock);
     pool->stats.parked++;
+    pool->stats.parked_ever++;
     env_mutex_unlock(&pool->lock);
 }
 

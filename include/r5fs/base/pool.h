@@ -25,6 +25,7 @@ struct pool_stats {
     uint64_t high_water;
     uint64_t failures;        /* tries that found the pool empty */
     uint64_t parked;          /* waiters parked now (pool_note_parked) */
+    uint64_t parked_ever;     /* waiters that parked so far */
     uint64_t longest_wait_us; /* of all waiters so far */
 };
 

@@ -173,6 +173,7 @@ START_TEST(waiters_are_counted_and_the_longest_is_kept)
     pool_note_served(&pool, 700);
     pool_note_served(&pool, 30);
     ck_assert_uint_eq(stats_of("p").parked, 0);
+    ck_assert_uint_eq(stats_of("p").parked_ever, 2);
     ck_assert_uint_eq(stats_of("p").longest_wait_us, 700);
     pool_fini(&pool);
 }
