@@ -159,7 +159,11 @@ static int open_device(struct creation *creation, uint32_t index)
 {
     const struct array_create *create = creation->create;
     struct md_device *device = &creation->devices[index];
-    struct io_open_options options = {.lock = true, .probe_direct = true};
+    struct io_open_options options = {
+        .lock = true,
+        .probe_direct = true,
+        .held_fd = create->held_fds != NULL ? &create->held_fds[index] : NULL,
+    };
     int holder_pid = 0;
     device->path =
         index < create->member_count ? create->member_paths[index] : create->journal_path;

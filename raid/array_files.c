@@ -118,9 +118,13 @@ static int open_candidate(struct assembly *assembly, struct candidate *candidate
         .lock = true,
         .probe_direct = true,
         .lock_wait_ms = assembly->how->lock_wait_ms,
+        .held_fd = assembly->how->held_fds,
     };
     struct md_device *device = &candidate->device;
     int holder_pid = 0;
+    if (options.held_fd != NULL) {
+        options.held_fd += candidate - assembly->candidates;
+    }
     int error = io_file_open(&device->file, device->path, &options, &holder_pid);
     if (error != 0) {
         return judge_open_error(assembly, candidate, error, holder_pid);

@@ -10,7 +10,8 @@
  *   IO1  `result` of a submitted request is IO_RESULT_PENDING until its `done` runs, then 0 or
  *        -errno.
  *   IO2  in_flight counts the requests between io_submit and the start of `done`.
- *   IO3  the lock of a file is held from io_file_open to io_file_close, and not a moment longer.
+ *   IO3  the lock of a file is held from io_file_open to io_file_close, and not a moment longer;
+ *        one that the caller holds (held_fd) is left to it.
  *   IO4  an O_DIRECT transfer goes on at a whole sector; a buffered one at the very byte.
  *
  * Happy path: one request, one system call, `done`.
@@ -517,13 +518,19 @@ int io_file_open(struct io_file *file,
     int error = 0;
 
     *out_holder_pid = 0;
-    if (stat(path, &status) != 0) {
+    bool held = options->held_fd != NULL;
+    if ((held ? fstat(*options->held_fd, &status) : stat(path, &status)) != 0) {
         return -errno;
     }
     if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) {
         return -ENOTBLK;
     }
-    error = file_open_and_lock(path, options, &status, &fd);
+    if (held) {
+        fd = fcntl(*options->held_fd, F_DUPFD_CLOEXEC, 0);
+        error = fd < 0 ? -errno : 0;
+    } else {
+        error = file_open_and_lock(path, options, &status, &fd);
+    }
     if (error == -EBUSY) {
         *out_holder_pid = lock_find_holder(&status);
     }
@@ -540,6 +547,7 @@ int io_file_open(struct io_file *file,
         .fd = fd,
         .block_device = S_ISBLK(status.st_mode),
         .read_only = options->read_only,
+        .held = held,
         .size_bytes = (uint64_t)end,
         .path = path,
     };
@@ -560,12 +568,14 @@ out_close:
 
 void io_file_close(struct io_file *file)
 {
-    if (file->fd >= 0) {
+    if (file->fd >= 0 && !file->held) {
         /* A kernel worker of the ring may still hold the open file for a moment after the last
          * completion; a lock left to close() would outlive us by that. Fails only where none
          * was. */
         (void)flock(file->fd, LOCK_UN); /* IO3 */
-        (void)close(file->fd);          /* what had to be durable was flushed before */
+    }
+    if (file->fd >= 0) {
+        (void)close(file->fd); /* what had to be durable was flushed before */
     }
     file->fd = -1;
 }

@@ -63,6 +63,7 @@ struct create {
     uint64_t member_sizes[MEMBERS_MAX];
     unsigned member_count;
     struct create_file *journal;
+    int held_fds[CREATE_FILES_MAX]; /* of `files`, once all are made */
     char journal_path[4096];
     struct array_create array;
     struct fs_format_options format;
@@ -147,7 +148,6 @@ static int look_at_files(const struct cli_args *args, struct create *create)
         code = size_option(args, OPTION_JOURNAL_SIZE, &journal_size);
     }
     for (unsigned i = 0; code == EXIT_OK && i < create->member_count; i++) {
-        create->files[i].path = create->member_paths[i];
         create->files[i].wanted_bytes = size;
         code = create_file_look(&create->files[i], create->force);
         create->member_sizes[i] = create->files[i].size_bytes;
@@ -165,7 +165,6 @@ static int look_at_files(const struct cli_args *args, struct create *create)
         (journal_size < JOURNAL_SMALLEST_BYTES || journal_size > JOURNAL_LARGEST_BYTES)) {
         return usage("journal size", args->values[OPTION_JOURNAL_SIZE], "must be 4M to 64G");
     }
-    create->journal->path = create->array.journal_path;
     create->journal->wanted_bytes = journal_size;
     code = create_file_look(create->journal, create->force);
     if (code == EXIT_OK && create->journal->size_bytes == 0) {
@@ -176,9 +175,15 @@ static int look_at_files(const struct cli_args *args, struct create *create)
     return code;
 }
 
-static int refuse_duplicates(const struct create *create)
+/* Before they are opened: the second of two would only meet the lock of the first. */
+static int refuse_duplicates(struct create *create)
 {
     unsigned count = create->member_count + 1;
+    for (unsigned i = 0; i < count; i++) {
+        bool journal = &create->files[i] == create->journal;
+        create->files[i].path = journal ? create->array.journal_path : create->member_paths[i];
+        create_file_identify(&create->files[i]);
+    }
     for (unsigned i = 0; i < count; i++) {
         for (unsigned k = 0; k < i; k++) {
             const struct create_file *a = &create->files[i];
@@ -256,7 +261,7 @@ static int format_volume(struct create *create)
     for (; count < create->member_count + 1; count++) {
         words[count] = create->files[count].path;
     }
-    struct cli_open how = {.write = true};
+    struct cli_open how = {.write = true, .held_fds = create->held_fds};
     struct cli_array opened;
     int code = cli_array_open(words, count, &how, &opened);
     if (code != EXIT_OK) {
@@ -287,8 +292,10 @@ static int make_array(struct create *create)
     for (unsigned i = 0; code == EXIT_OK && i <= create->member_count; i++) {
         bool journal = &create->files[i] == create->journal;
         code = create_file_make(&create->files[i], create->sparse && !journal);
+        create->held_fds[i] = create->files[i].fd;
     }
     if (code == EXIT_OK) {
+        create->array.held_fds = create->held_fds;
         char why[ARRAY_WHY_BYTES];
         int rc = array_create(&create->array, why);
         if (rc != 0) {
@@ -303,6 +310,26 @@ static int make_array(struct create *create)
         for (unsigned i = 0; i <= create->member_count; i++) {
             create_file_undo(&create->files[i]);
         }
+    }
+    return code;
+}
+
+/* The options are good. */
+static int create_checked(const struct cli_args *args, struct create *create)
+{
+    int code = refuse_duplicates(create);
+    if (code != EXIT_OK) {
+        return code;
+    }
+    code = look_at_files(args, create);
+    if (code == EXIT_OK) {
+        code = plan_and_print(create);
+    }
+    if (code == EXIT_OK && !create->dry_run) {
+        code = make_array(create);
+    }
+    for (unsigned i = 0; i <= create->member_count; i++) {
+        create_file_close(&create->files[i]);
     }
     return code;
 }
@@ -336,17 +363,5 @@ int cli_run_create(const struct cli_args *args)
     if (code == EXIT_OK) {
         code = parse_identity(args, &create);
     }
-    if (code == EXIT_OK) {
-        code = look_at_files(args, &create);
-    }
-    if (code == EXIT_OK) {
-        code = refuse_duplicates(&create);
-    }
-    if (code == EXIT_OK) {
-        code = plan_and_print(&create);
-    }
-    if (code == EXIT_OK && !create.dry_run) {
-        code = make_array(&create);
-    }
-    return code;
+    return code == EXIT_OK ? create_checked(args, &create) : code;
 }

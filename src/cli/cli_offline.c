@@ -50,6 +50,7 @@ int cli_array_open(const char *const *words,
         .allow_no_journal = !how->write,
         .allow_dirty = true,
         .lock_wait_ms = how->wait_for_lock ? CLI_LOCK_WAIT_MS : 0,
+        .held_fds = how->held_fds,
         .arena = &out->arena,
     };
     char why[ARRAY_WHY_BYTES];

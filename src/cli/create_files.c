@@ -3,6 +3,12 @@
  * A new member must read as zeros from end to end, so that parity is consistent from the start: a
  * new file does, an existing one is cut to nothing and grown again, a block device is zeroed.
  * An existing file is only touched when nothing recognisable is on it, or with --force.
+ *
+ *   identify -> look: open, lock -> make: empty it -> (superblocks, log, filesystem) -> close
+ *
+ * Invariant: what was looked at is what is written. Each file is opened once, and its lock (of a
+ * block device O_EXCL as well) is held from the look to the last byte, so nobody can mount, format
+ * or assemble it between; all are looked at, and held, before the first is touched.
  */
 #include "create_files.h"
 
@@ -79,6 +85,30 @@ static int refuse_contents(const struct create_file *file, int fd)
     return EXIT_OK;
 }
 
+static int say_in_use(const char *path)
+{
+    cli_error(
+        "%s: in use by another process, or mounted (hint: r5fs unmount, or fuser %s)", path, path);
+    return EXIT_BUSY;
+}
+
+static void set_identity(struct create_file *file, const struct stat *st)
+{
+    file->exists = true;
+    file->block_device = S_ISBLK(st->st_mode);
+    file->device = file->block_device ? st->st_rdev : st->st_dev;
+    file->inode = file->block_device ? 0 : st->st_ino;
+}
+
+void create_file_identify(struct create_file *file)
+{
+    struct stat st;
+    file->fd = -1;
+    if (stat(file->path, &st) == 0) {
+        set_identity(file, &st);
+    }
+}
+
 /* The rest of looking at a file that is open. */
 static int look_open(struct create_file *file, int fd, bool force)
 {
@@ -90,18 +120,16 @@ static int look_open(struct create_file *file, int fd, bool force)
         cli_error("%s: neither a file nor a block device", file->path);
         return EXIT_FAILED;
     }
-    file->block_device = S_ISBLK(st.st_mode);
-    file->device = file->block_device ? st.st_rdev : st.st_dev;
-    file->inode = file->block_device ? 0 : st.st_ino;
+    if (file->block_device != S_ISBLK(st.st_mode)) {
+        return say(file->path, "was replaced meanwhile", ESTALE);
+    }
+    set_identity(file, &st);
     file->size_bytes = (uint64_t)st.st_size;
     if (file->block_device && ioctl(fd, BLKGETSIZE64, &file->size_bytes) != 0) {
         return say(file->path, "its size cannot be asked", errno);
     }
-    if (!file->block_device && flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        cli_error("%s: in use by another process (hint: r5fs unmount, or fuser %s)",
-                  file->path,
-                  file->path);
-        return EXIT_BUSY;
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        return say_in_use(file->path);
     }
     int code = force || file->size_bytes == 0 ? EXIT_OK : refuse_contents(file, fd);
     if (code == EXIT_OK && file->wanted_bytes != 0) {
@@ -116,18 +144,20 @@ static int look_open(struct create_file *file, int fd, bool force)
 
 int create_file_look(struct create_file *file, bool force)
 {
-    int fd = open(file->path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    /* O_EXCL without O_CREAT has a meaning for block devices only. */
+    int flags = O_RDWR | O_CLOEXEC | O_NONBLOCK | (file->block_device ? O_EXCL : 0);
+    int fd = open(file->path, flags);
     if (fd < 0 && errno == ENOENT) {
+        file->exists = false;
         file->size_bytes = file->wanted_bytes;
         return EXIT_OK;
     }
     if (fd < 0) {
-        return say(file->path, "cannot be opened for writing", errno);
+        return errno == EBUSY ? say_in_use(file->path)
+                              : say(file->path, "cannot be opened for writing", errno);
     }
-    file->exists = true;
-    int code = look_open(file, fd, force);
-    (void)close(fd); /* nothing was written */
-    return code;
+    file->fd = fd;
+    return look_open(file, fd, force);
 }
 
 /* btrfs: a checksummed or copied-on-write member would be slow and could not take O_DIRECT well. */
@@ -170,18 +200,17 @@ static int make_open(struct create_file *file, int fd, bool sparse)
 
 int create_file_make(struct create_file *file, bool sparse)
 {
-    int flags = O_RDWR | O_CLOEXEC | (file->exists ? 0 : O_CREAT | O_EXCL) |
-                (file->block_device ? O_EXCL : 0);
-    int fd = open(file->path, flags, 0600);
-    if (fd < 0) {
-        return say(file->path, file->exists ? "cannot be opened" : "cannot be made", errno);
+    if (file->fd < 0) {
+        file->fd = open(file->path, O_RDWR | O_CLOEXEC | O_CREAT | O_EXCL, 0600);
+        if (file->fd < 0) {
+            return say(file->path, "cannot be made", errno);
+        }
+        file->made_here = true;
+        if (flock(file->fd, LOCK_EX | LOCK_NB) != 0) {
+            return say_in_use(file->path);
+        }
     }
-    file->made_here = !file->exists;
-    int code = make_open(file, fd, sparse);
-    if (close(fd) != 0 && code == EXIT_OK) {
-        code = say(file->path, "cannot be written", errno);
-    }
-    return code;
+    return make_open(file, file->fd, sparse);
 }
 
 void create_file_undo(struct create_file *file)
@@ -189,5 +218,13 @@ void create_file_undo(struct create_file *file)
     if (file->made_here && unlink(file->path) != 0) {
         cli_error(
             "%s: made by this command and cannot be removed: %s", file->path, strerror(errno));
+    }
+}
+
+void create_file_close(struct create_file *file)
+{
+    if (file->fd >= 0) {
+        (void)close(file->fd); /* what was written was synced where its error could be said */
+        file->fd = -1;
     }
 }

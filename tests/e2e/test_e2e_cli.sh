@@ -23,6 +23,17 @@ claim "status of everything is JSON" eval '"$R5FS" status --json | is_json'
 claim_exit "check of a mounted array" 8 "$R5FS" check "$work/disks"
 claim_exit "create over a mounted array, even by force" 4 \
     "$R5FS" create --force --journal "$journal" "${members[@]}"
+: >"$work/once.a"
+: >"$work/once.b"
+: >"$work/once.c"
+: >"$work/once.log"
+held=("$work"/once.{a,b,c,log})
+claim "create over empty files" eval 'python3 "$lib_dir/count_closes.py" "${held[@]}" -- \
+    "$R5FS" create --size 64M --journal "$work/once.log" --journal-size 8M "$work"/once.{a,b,c} >"$work/once.said"'
+claim "holds each of them from the first look to the last byte" \
+    eval '[ "$(grep -c "^1 $work/once" "$work/once.said")" = 4 ]'
+claim "and what it made is good" "$R5FS" check -n "${held[@]}"
+rm -f "${held[@]}"
 second=$work/second
 mkdir -p "$second/mnt"
 "$R5FS" create --size 64M --sparse --journal-size 8M "$second/a" "$second/b" "$second/c" >/dev/null

@@ -67,6 +67,8 @@ struct array_create {
     enum layout layout;
     const char *name; /* set_name, "host:label" or "label" */
     struct uuid uuid;
+    /* Descriptors of the members, then of the journal, open and locked by the caller; or NULL. */
+    const int *held_fds;
 };
 
 /* Sizes a create would choose, in bytes, for --dry-run and for the message. */
@@ -109,6 +111,7 @@ struct array_assemble {
     bool allow_no_journal; /* else a missing journal is refused; with it: read-only use only */
     bool allow_dirty;      /* resync needed: accepted (dump, check) */
     uint32_t lock_wait_ms;
+    const int *held_fds; /* of `paths`, open and locked by the caller; or NULL: opened here */
     struct arena *arena; /* everything the array keeps */
 };
 

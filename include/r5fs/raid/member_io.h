@@ -41,6 +41,7 @@ struct io_file {
     bool direct; /* O_DIRECT: else buffered, with sync_file_range and DONTNEED */
     bool block_device;
     bool read_only;
+    bool held; /* the lock is the caller's and stays */
     uint64_t size_bytes;
     const char *path;   /* as given; lives as long as the file */
     void *backend_data; /* a simulator's */
@@ -128,6 +129,9 @@ struct io_open_options {
     bool lock;         /* exclusive flock (O_EXCL for block devices), until closed */
     bool probe_direct; /* by an aligned read, and a write back of the same bytes when writable */
     uint32_t lock_wait_ms; /* how long a second opener waits before it says who holds it */
+    /* The file's descriptor at the caller, open for writing and locked: used instead of opening the
+     * path, and as it was after the close. NULL: opened here. */
+    const int *held_fd;
 };
 
 /* Opens, locks, probes. Errors: -ENOENT, -EACCES, -EBUSY (locked; *out_holder_pid is the holder

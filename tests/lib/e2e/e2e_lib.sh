@@ -26,12 +26,20 @@ command -v fusermount3 >/dev/null || skip "fusermount3 is not installed"
 
 is_mounted() { awk -v m="${1:-$mnt}" '$2 == m {found = 1} END {exit !found}' /proc/mounts; }
 
+# Who runs this test's own copy of the binary.
+own_processes() {
+    local exe
+    for exe in /proc/[0-9]*/exe; do
+        [[ $(readlink "$exe" 2>/dev/null) != "$R5FS" ]] || basename "${exe%/exe}"
+    done
+}
+
 clean_up() {
     local pid
     for pid in $(jobs -p); do kill "$pid" 2>/dev/null; done
     if is_mounted; then
         "$R5FS" unmount "$mnt" --timeout 20 >/dev/null 2>&1 || fusermount3 -u -z "$mnt" 2>/dev/null
-        pkill -9 -f "$R5FS mount .*$work" 2>/dev/null
+        for pid in $(own_processes); do kill -9 "$pid" 2>/dev/null; done
     fi
     if [ "$failures" -eq 0 ] || [ -z "${R5FS_KEEP:-}" ]; then
         rm -rf "$work"
