@@ -161,7 +161,8 @@ static int status_once(const struct status_request *request, const struct cli_ar
         return status_of_all(request);
     }
     static struct mount_entry entry;
-    if (args->word_count == 1 && mount_table_find(args->words[0], &entry) == 0) {
+    int found = args->word_count == 1 ? mount_table_find(args->words[0], &entry) : -ENOENT;
+    if (found == 0 || found == -EBUSY) {
         return status_of_mount(request, args->words[0], NULL);
     }
     return status_of_files(request, args);

@@ -90,6 +90,7 @@ const char *control_client_why(int error)
     case ETIMEDOUT:
         return "its daemon does not answer (hint: ps -C r5fs -o pid,stat,args; one with T is "
                "stopped: kill -CONT PID)";
+    case EBUSY: return "something else is mounted over it (hint: umount that first)";
     case ENOTTY:
     case EPROTO: return "served by another version of r5fs (hint: use that one, or mount again)";
     default: return strerror(-error);
@@ -148,6 +149,10 @@ int fuse_serve_status(const char *mountpoint,
 
     out_why[0] = '\0';
     int err = mount_table_find(mountpoint, &entry);
+    if (err == -EBUSY) {
+        (void)snprintf(out_why, FUSE_SERVE_WHY_BYTES, "%s", control_client_why(err));
+        return err;
+    }
     if (err != 0) {
         (void)snprintf(out_why, FUSE_SERVE_WHY_BYTES, "nothing of type fuse.r5fs is mounted there");
         return -ENOENT;

@@ -9,17 +9,22 @@
  *
  * A mount point is never asked anything here: stat(2) of a path whose daemon hangs would hang too.
  * So paths are resolved by their parent directory, and readlink(2) tells a symlink without a
- * request.
+ * request. What lies on top of a path the list does not say (it also names what is covered by a
+ * mount further up); statx(2) that wants nothing does: the kernel answers it with the device alone,
+ * also to users whom FUSE lets in nowhere.
  *
  * Thread: any; memory is on the stack.
  */
 #include "mount_table.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define LINE_BYTES 16384
@@ -183,6 +188,16 @@ int mount_path_resolve(const char *path, char *out)
     return wrote < 0 || wrote >= FUSE_SERVE_MNT_BYTES ? -ENAMETOOLONG : 0;
 }
 
+dev_t mount_device_at(const char *path)
+{
+    struct statx found;
+
+    if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, 0, &found) != 0) {
+        return 0;
+    }
+    return makedev(found.stx_dev_major, found.stx_dev_minor);
+}
+
 /* Walks ours; stops after the `index`th, or keeps the last of the given mount point. */
 static int search(const char *mountpoint, unsigned index, struct mount_entry *out_entry)
 {
@@ -201,7 +216,7 @@ static int search(const char *mountpoint, unsigned index, struct mount_entry *ou
         bool ours = strcmp(parsed.type, MOUNT_TYPE) == 0;
         if (mountpoint != NULL && strcmp(parsed.mountpoint, mountpoint) == 0) {
             /* What is mounted later lies on top. */
-            result = ours && fill_entry(&parsed, out_entry) ? 0 : -ENOENT;
+            result = ours && fill_entry(&parsed, out_entry) ? 0 : result;
         } else if (mountpoint == NULL && ours && index-- == 0) {
             result = fill_entry(&parsed, out_entry) ? 0 : -ENAMETOOLONG;
             break;
@@ -216,7 +231,11 @@ int mount_table_find(const char *path, struct mount_entry *out_entry)
     char resolved[FUSE_SERVE_MNT_BYTES];
     int err = mount_path_resolve(path, resolved);
 
-    return err != 0 ? err : search(resolved, 0, out_entry);
+    err = err != 0 ? err : search(resolved, 0, out_entry);
+    if (err == 0 && mount_device_at(resolved) != makedev(0, out_entry->device_minor)) {
+        return -EBUSY;
+    }
+    return err;
 }
 
 int mount_table_get(unsigned index, struct mount_entry *out_entry)

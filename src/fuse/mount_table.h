@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "r5fs/fuse/fuse.h"
 
@@ -34,6 +35,8 @@ struct mount_line {
 
 /* Takes `line` apart in place, escapes undone; false when it is not of the known form. */
 bool mount_line_parse(char *line, struct mount_line *out_line);
+/* The device of what a path leads to, without a request to any daemon; 0: cannot be known. */
+R5_MUST_CHECK dev_t mount_device_at(const char *path);
 /* A path as the kernel would show it: absolute, symlinks resolved. `out` has
  * FUSE_SERVE_MNT_BYTES. */
 R5_MUST_CHECK int mount_path_resolve(const char *path, char *out);

@@ -351,6 +351,7 @@ static int mount_session(struct serve *serve)
     int err = fuse_server_mount(server, serve->source, serve->why);
     if (err == 0) {
         serve->stage = SERVE_MOUNTED;
+        serve->device = mount_device_at(serve->mountpoint);
     }
     return err;
 }
@@ -472,6 +473,15 @@ static int run_fusermount(const char *mountpoint, const char *flags)
 void serve_unmount(struct serve *serve)
 {
     bool root = geteuid() == 0;
+
+    /* umount(2) knows paths only, and would take whatever lies on top there. */
+    if (serve->device != 0 && mount_device_at(serve->mountpoint) != serve->device) {
+        msg_warn("mount",
+                 "%s: something else is mounted over it and stays; what lies below is a dead mount "
+                 "from now on (hint: umount both)",
+                 serve->mountpoint);
+        return;
+    }
     int err = root ? umount2(serve->mountpoint, 0) : run_fusermount(serve->mountpoint, "-u");
 
     if (err == 0) {

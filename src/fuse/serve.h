@@ -31,6 +31,7 @@ struct serve {
     struct journal *journal;
     struct fs *fs;
     struct fuse_server server;
+    dev_t device; /* of the mount; 0: not known */
     bool read_only;
     char why[FUSE_SERVE_WHY_BYTES];
 };
@@ -44,7 +45,8 @@ R5_MUST_CHECK int serve_start(struct serve *serve);
 /* The session has ended or is to end: everything down in order. The first error. The control's
  * result file is still there for the last word. */
 R5_MUST_CHECK int serve_stop(struct serve *serve);
-/* Asks the kernel to unmount; when somebody is in it, takes it out of sight and goes on. */
+/* Asks the kernel to unmount; when somebody is in it, takes it out of sight and goes on. What
+ * somebody else mounted over it is left alone: then only our end of it goes. */
 void serve_unmount(struct serve *serve);
 
 #endif

@@ -10,7 +10,7 @@
  * daemon's, opened through /proc before it ends. One deadline holds for all of it: what the daemon
  * could hold up, asking it and umount(2), is left to a child (bounded_call.c).
  *
- * Failure modes: in use (4); the daemon does not answer in time (4; still mounted), or does not end
+ * Failure modes: in use, or something else is mounted over it (4); the daemon does not answer in time (4; still mounted), or does not end
  * in time (4; it goes on); it died before, or
  * ended without saying that all is well (6).
  * Thread: the command's only one.
@@ -272,7 +272,11 @@ int fuse_serve_unmount(const char *mountpoint,
     struct ending ending;
 
     out_why[0] = '\0';
-    if (mount_table_find(mountpoint, &entry) != 0) {
+    int found = mount_table_find(mountpoint, &entry);
+    if (found == -EBUSY) {
+        return fail(EXIT_CODE_BUSY, out_why, "%s", control_client_why(found));
+    }
+    if (found != 0) {
         return fail(EXIT_CODE_NOT_MOUNTED, out_why, "nothing of type fuse.r5fs is mounted there");
     }
     const struct deadlines deadlines = deadlines_from_now(timeout_s);

@@ -118,6 +118,47 @@ kill -HUP "$(daemon_pid)"
 claim "SIGHUP is ignored" cat "$mnt/external"
 claim "unmount" unmount_array
 
+if is_root; then
+    claim "mount, and another filesystem over it" mount_array
+    echo covered >"$mnt/covered"
+    pid=$(daemon_pid)
+    mount -t tmpfs covers "$mnt"
+    touch "$mnt/upper"
+    claim_exit "unmount leaves what is mounted over it" 4 unmount_array
+    said=$(cat "$work/.out")
+    claim "and says so" eval '[[ $said == *"mounted over it"* ]]'
+    claim_exit "status says so too" 4 "$R5FS" status "$mnt"
+    claim "the upper one is there" [ -e "$mnt/upper" ]
+    kill -TERM "$pid"
+    claim "SIGTERM ends the daemon though another filesystem is over it" wait_gone "$pid" 20
+    claim "and leaves that one" [ -e "$mnt/upper" ]
+    umount "$mnt"
+    claim_exit "below it the mount is a dead one" 6 unmount_array
+    claim "mount after that" mount_array
+    claim "contents after that" grep -q covered "$mnt/covered"
+    claim "nothing had to be recovered" eval \
+        '"$R5FS" status "$mnt" --json | grep -q "\"recovered\":{\"units\":null"'
+    claim "unmount" unmount_array
+
+    over=$work/over
+    mkdir -p "$over/mnt"
+    claim "mount below a directory that is then mounted over" "$R5FS" mount "$work/disks" "$over/mnt"
+    pid=$("$R5FS" status "$over/mnt" --json | python3 -c 'import json,sys; print(json.load(sys.stdin)["pid"])')
+    mount -t tmpfs covers "$over"
+    claim_exit "unmount does not find it" 4 "$R5FS" unmount "$over/mnt"
+    mkdir "$over/mnt"
+    mount -t tmpfs another "$over/mnt"
+    touch "$over/mnt/another"
+    claim_exit "unmount leaves another one at that path" 4 "$R5FS" unmount "$over/mnt"
+    kill -TERM "$pid"
+    claim "SIGTERM ends the daemon of a mount out of sight" wait_gone "$pid" 20
+    claim "SIGTERM leaves another one at that path" [ -e "$over/mnt/another" ]
+    umount "$over/mnt"
+    umount "$over"
+    umount "$over/mnt"
+    claim "all three are gone" eval '! grep -q " $over" /proc/mounts'
+fi
+
 # ---- durability ----------------------------------------------------------------------------------
 claim "mount with commit=1" mount_array -o commit=1
 pid=$(daemon_pid)

@@ -99,7 +99,8 @@ struct mount_entry {
     uint32_t device_minor; /* st_dev */
 };
 
-/* The topmost mount of type fuse.r5fs at exactly `path` (made absolute); -ENOENT. */
+/* The topmost mount of type fuse.r5fs at exactly `path` (made absolute). -ENOENT: there is none;
+ * -EBUSY: there is one, but the path leads to something else that is mounted over it. */
 R5_MUST_CHECK int mount_table_find(const char *path, struct mount_entry *out_entry);
 /* The `index`th mount of ours, in mount order; -ENOENT past the last. */
 R5_MUST_CHECK int mount_table_get(unsigned index, struct mount_entry *out_entry);
