@@ -18,6 +18,7 @@
 
 #include "bounded_call.h"
 #include "r5fs/base/env.h"
+#include "status.h"
 
 #define SNAPSHOT_TRIES 20
 #define STATUS_WAIT_NS UINT64_C(10000000000) /* for all pages together */
@@ -162,6 +163,7 @@ int fuse_serve_status(const char *mountpoint,
     for (int i = 0; i < SNAPSHOT_TRIES && err == -ESTALE; i++) {
         (void)memset(&page, 0, sizeof(page));
         page.request = request_for(format);
+        page.utc_offset_s = status_utc_offset_s();
         err = fetch_pages(&entry, &page, arena, deadline_ns, &text);
     }
     if (err != 0) {

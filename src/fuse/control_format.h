@@ -16,7 +16,7 @@
 #include <sys/ioctl.h>
 
 #define CONTROL_MAGIC      0x35736672u /* "rfs5" */
-#define CONTROL_VERSION    1u
+#define CONTROL_VERSION    2u
 #define CONTROL_TEXT_BYTES 12288u
 
 enum control_request {
@@ -37,10 +37,12 @@ struct control_page {
     int32_t check_code;   /* what `status --check` says */
     int32_t pid;          /* the daemon's */
     int32_t result_fd;    /* its memory file with struct control_result, under /proc/PID/fd */
+    int32_t utc_offset_s; /* in the request: local time where it is read, east positive */
+    int32_t reserved;
     char text[CONTROL_TEXT_BYTES];
 };
 
-_Static_assert(sizeof(struct control_page) == 40 + CONTROL_TEXT_BYTES, "no padding");
+_Static_assert(sizeof(struct control_page) == 48 + CONTROL_TEXT_BYTES, "no padding");
 _Static_assert(sizeof(struct control_page) < (1u << _IOC_SIZEBITS),
                "an ioctl says its size in 14 bits");
 

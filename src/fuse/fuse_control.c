@@ -68,7 +68,8 @@ void fuse_control_set_result(struct fuse_control *control, int exit_code, const 
 }
 
 /* [lock] */
-static int make_snapshot(struct fuse_worker *worker, enum status_format format)
+static int
+make_snapshot(struct fuse_worker *worker, enum status_format format, int32_t utc_offset_s)
 {
     struct fuse_control *control = &worker->server->control;
     struct status_facts *facts = (void *)(worker->payload + 16 * (size_t)BLOCK_BYTES);
@@ -77,6 +78,7 @@ static int make_snapshot(struct fuse_worker *worker, enum status_format format)
     if (err != 0) {
         return err;
     }
+    facts->utc_offset_s = utc_offset_s;
     control->text_bytes = status_write(facts, format, control->text, SNAPSHOT_BYTES);
     control->check_code = status_check_code(facts);
     control->snapshot++;
@@ -110,7 +112,7 @@ static int answer_status(struct fuse_worker *worker, struct control_page *page)
     env_mutex_lock(&control->lock);
     if (page->snapshot == 0) {
         page->offset = 0;
-        err = make_snapshot(worker, format);
+        err = make_snapshot(worker, format, page->utc_offset_s);
     } else if (page->snapshot != control->snapshot) {
         err = -ESTALE;
     }

@@ -53,8 +53,6 @@ struct fs_caller fuse_ops_caller(fuse_req_t req);
 /* ---- the requests ---------------------------------------------------------------------------- */
 
 void fuse_ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
-void fuse_ops_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count);
-void fuse_ops_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets);
 void fuse_ops_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);
 void fuse_ops_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
 void fuse_ops_create(

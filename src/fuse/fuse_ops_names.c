@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Requests about names: lookup and forget, make, link, unlink, rename, readlink.
+ * Requests about names: lookup, make, link, unlink, rename, readlink.
  *
  * A name that does not exist is answered as an entry without inode and a long timeout: the kernel
  * keeps that too, and asks no more. Permissions were checked by the kernel (default_permissions);
@@ -15,7 +15,6 @@
 #include <sys/sysmacros.h>
 
 #include "fuse_ops.h"
-#include "fuse_reaper.h"
 
 void fuse_ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
@@ -36,26 +35,6 @@ void fuse_ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     }
     const struct fuse_entry_param none = {.entry_timeout = FUSE_TIMEOUT_LONG};
     (void)fuse_reply_entry(req, &none); /* nothing was counted */
-}
-
-void fuse_ops_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count)
-{
-    struct fuse_worker *worker = fuse_worker_current();
-
-    fuse_nodes_forget(&worker->server->nodes, ino, count);
-    fuse_reply_none(req);
-    fuse_reaper_help(worker);
-}
-
-void fuse_ops_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
-{
-    struct fuse_worker *worker = fuse_worker_current();
-
-    for (size_t i = 0; i < count; i++) {
-        fuse_nodes_forget(&worker->server->nodes, forgets[i].ino, forgets[i].nlookup);
-    }
-    fuse_reply_none(req);
-    fuse_reaper_help(worker);
 }
 
 /* What mknod, mkdir, create and symlink have in common. */

@@ -15,6 +15,8 @@
  * - SETXATTR: the long header brings ACL_KILL_SGID. It is answered here, so that no libfuse with
  * one
  *   idea of the header or another stands in between.
+ * - FORGET: libfuse allocates for each, and where it cannot, the counts would be lost and with them
+ *   the inodes: never freed while mounted. Nobody waits for an answer, so nobody would be told.
  * - INTERRUPT: libfuse allocates for each and needs a registered function in each request. Here a
  *   worker's number of the request in hand is compared, nothing else.
  *
@@ -35,6 +37,7 @@
 #include <unistd.h>
 
 #include "fuse_ops.h"
+#include "fuse_reaper.h"
 #include "r5fs/base/msg.h"
 
 #define STATUS_FILE_BYTES 4096
@@ -182,6 +185,32 @@ static int run_setxattr(struct fuse_worker *worker, const struct fuse_in_header 
     return err;
 }
 
+/* ---- FORGET ---------------------------------------------------------------------------------- */
+
+static void handle_forget(struct fuse_worker *worker, const struct fuse_in_header *in, size_t bytes)
+{
+    const struct fuse_forget_in *arg = (const void *)(in + 1);
+
+    if (bytes >= sizeof(*in) + sizeof(*arg)) {
+        fuse_nodes_forget(&worker->server->nodes, in->nodeid, arg->nlookup);
+        fuse_reaper_help(worker);
+    }
+}
+
+static void
+handle_batch_forget(struct fuse_worker *worker, const struct fuse_in_header *in, size_t bytes)
+{
+    const struct fuse_batch_forget_in *arg = (const void *)(in + 1);
+    const struct fuse_forget_one *forgets = (const void *)(arg + 1);
+    size_t head = sizeof(*in) + sizeof(*arg);
+
+    for (size_t i = 0; bytes >= head && i < arg->count && i < (bytes - head) / sizeof(forgets[0]);
+         i++) {
+        fuse_nodes_forget(&worker->server->nodes, forgets[i].nodeid, forgets[i].nlookup);
+    }
+    fuse_reaper_help(worker);
+}
+
 /* ---- the door of this file ------------------------------------------------------------------- */
 
 static void note_init(struct fuse_server *server, const struct fuse_in_header *in)
@@ -201,6 +230,8 @@ bool fuse_raw_handle(struct fuse_worker *worker, const void *request, size_t byt
     switch (in->opcode) {
     case FUSE_INIT: note_init(server, in); return false;
     case FUSE_INTERRUPT: handle_interrupt(worker, in); return true;
+    case FUSE_FORGET: handle_forget(worker, in, bytes); return true;
+    case FUSE_BATCH_FORGET: handle_batch_forget(worker, in, bytes); return true;
     case FUSE_SETXATTR: reply(server, in->unique, run_setxattr(worker, in, bytes)); return true;
     case FUSE_SYNCFS: reply(server, in->unique, fs_sync(server->fs, &worker->thread)); return true;
     default: return false;

@@ -406,8 +406,6 @@ static void on_init(void *context, struct fuse_conn_info *conn)
 const struct fuse_lowlevel_ops fuse_ops_table = {
     .init = on_init,
     .lookup = fuse_ops_lookup,
-    .forget = fuse_ops_forget,
-    .forget_multi = fuse_ops_forget_multi,
     .getattr = fuse_ops_getattr,
     .setattr = fuse_ops_setattr,
     .readlink = fuse_ops_readlink,
@@ -434,9 +432,9 @@ const struct fuse_lowlevel_ops fuse_ops_table = {
     .ioctl = fuse_ops_ioctl,
     .fallocate = fuse_ops_fallocate,
     .lseek = fuse_ops_lseek,
-    /* Left out, each for its reason: setxattr (fuse_raw.c answers it), flush (ENOSYS ends it for
-     * good; data is ours when write returns), access (default_permissions), getlk, setlk, flock
-     * (the kernel does locks by itself and a waiting worker would be lost), copy_file_range
+    /* Left out, each for its reason: setxattr, forget (fuse_raw.c answers them), flush (ENOSYS ends
+     * it for good; data is ours when write returns), access (default_permissions), getlk, setlk,
+     * flock (the kernel does locks by itself and a waiting worker would be lost), copy_file_range
      * (ENOSYS: the kernel copies), bmap, poll, release, releasedir (nothing is kept for an open
      * file). */
 };

@@ -12,6 +12,7 @@
 #include "status.h"
 
 #include <errno.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fuse_server.h"
@@ -41,6 +42,14 @@ static void gather_array(struct array *array, struct status_facts *facts)
         array_member_info(array, slot, &facts->members[slot]);
     }
     facts->pool_count = pool_collect_stats(facts->pools, STATUS_POOLS_MAX);
+}
+
+int32_t status_utc_offset_s(void)
+{
+    struct tm local;
+    time_t now = (time_t)(env_realtime_ns() / 1000000000u);
+
+    return localtime_r(&now, &local) == NULL ? 0 : (int32_t)local.tm_gmtoff;
 }
 
 int status_gather_mounted(struct fuse_worker *worker, struct status_facts *facts)
@@ -75,6 +84,7 @@ int status_offline(struct array *array,
     char *text = arena_take(arena, STATUS_TEXT_BYTES, 1);
 
     gather_array(array, facts);
+    facts->utc_offset_s = status_utc_offset_s();
     facts->pool_count = 0; /* a command's own pools say nothing about the array */
     if (journal != NULL) {
         facts->have_journal = true;

@@ -32,8 +32,9 @@ enum status_state {
 
 struct status_facts {
     uint64_t time_s;
-    const char *mounted; /* mount point, or NULL */
-    uint64_t pid;        /* of the daemon */
+    int32_t utc_offset_s; /* of local time, where the text is read */
+    const char *mounted;  /* mount point, or NULL */
+    uint64_t pid;         /* of the daemon */
     struct fs_info fs;
     struct fs_statfs space;
     struct geometry geometry;
@@ -60,6 +61,8 @@ struct status_facts {
     bool write_through; /* as the filesystem keeps it */
 };
 
+/* Of this process's local time now. Libc allocates for that: not for the daemon. */
+int32_t status_utc_offset_s(void);
 /* On a worker: its fs_thread is used. */
 R5_MUST_CHECK int status_gather_mounted(struct fuse_worker *worker, struct status_facts *facts);
 enum status_state status_state(const struct status_facts *facts);

@@ -3,12 +3,12 @@
 #include <ctype.h>
 #include <inttypes.h>
 #include <string.h>
-#include <time.h>
 
 #include "status_out.h"
 
-#define NS_PER_SECOND 1000000000u
-#define MIB           (1024.0 * 1024.0)
+#define NS_PER_SECOND   1000000000u
+#define SECONDS_PER_DAY 86400
+#define MIB             (1024.0 * 1024.0)
 
 static void put_pool(struct text_out *out, const struct status_facts *facts)
 {
@@ -80,20 +80,22 @@ static void put_journal(struct text_out *out, const struct status_facts *facts)
     }
 }
 
-static void put_cause(struct text_out *out, const struct member_info *member)
+/* By hand: libc allocates for what it knows of time zones, and the daemon must not. */
+static void
+put_cause(struct text_out *out, const struct status_facts *facts, const struct member_info *member)
 {
-    struct tm local;
-    time_t since = (time_t)(member->since_ns / NS_PER_SECOND);
+    int64_t since = (int64_t)(member->since_ns / NS_PER_SECOND) + facts->utc_offset_s;
+    unsigned second = since > 0 ? (unsigned)(since % SECONDS_PER_DAY) : 0;
 
     if (member->cause[0] == '\0') {
         return;
     }
-    if (member->since_ns != 0 && localtime_r(&since, &local) != NULL) {
+    if (member->since_ns != 0) {
         text_out_put(out,
-                     "   failed %02d:%02d:%02d: %s",
-                     local.tm_hour,
-                     local.tm_min,
-                     local.tm_sec,
+                     "   failed %02u:%02u:%02u: %s",
+                     second / 3600,
+                     second / 60 % 60,
+                     second % 60,
                      member->cause);
     } else {
         text_out_put(out, "   %s", member->cause);
@@ -116,7 +118,7 @@ static void put_members(struct text_out *out, const struct status_facts *facts)
                      member->write_errors,
                      0,
                      member->path[0] != '\0' ? member->path : "-");
-        put_cause(out, member);
+        put_cause(out, facts, member);
         text_out_put(out, "\n");
     }
 }
