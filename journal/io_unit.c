@@ -61,13 +61,17 @@ void io_units_init(struct io_units *units, struct arena *arena, uint32_t count)
 {
     struct list_node all;
 
-    pool_init(
-        &units->pool, arena, "io unit", sizeof(struct io_unit), _Alignof(struct io_unit), count);
+    pool_init(&units->pool,
+              arena,
+              &(struct pool_shape){.name = "io unit",
+                                   .rank = POOL_RANK_IO_UNIT,
+                                   .object_bytes = sizeof(struct io_unit),
+                                   .align = _Alignof(struct io_unit),
+                                   .count = count});
     units->count = count;
     list_init(&all);
     for (uint32_t i = 0; i < count; i++) {
-        struct io_unit *unit = pool_try_get(&units->pool);
-        R5_CHECK(unit != NULL);
+        struct io_unit *unit = pool_get_sure(&units->pool);
         unit->buffer = arena_take(arena, IO_UNIT_BYTES, BLOCK_BYTES);
         unit->state = IO_UNIT_FREE;
         list_add_tail(&all, &unit->free);
@@ -76,7 +80,7 @@ void io_units_init(struct io_units *units, struct arena *arena, uint32_t count)
         pool_put(&units->pool, container_of(list_pop(&all), struct io_unit, free));
     }
     /* Dressing the units was no use of them. */
-    units->pool.stats.high_water = 0;
+    pool_reset_high_water(&units->pool);
 }
 
 void io_units_fini(struct io_units *units)

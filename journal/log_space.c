@@ -57,8 +57,8 @@ void log_space_init(struct journal *j, uint32_t images_max)
         list_init(&space->waiting[i]);
     }
     env_cond_init(&space->granted);
-    pool_register_external(&space->log_counter, "log space", ring);
-    pool_register_external(&space->txn_counter, "transaction credit", space->txn_max);
+    pool_init_credits(&space->log_counter, "log space", POOL_RANK_LOG_SPACE, ring);
+    pool_init_credits(&space->txn_counter, "transaction credit", POOL_RANK_TXN, space->txn_max);
 }
 
 void log_space_fini(struct journal *j)
@@ -90,8 +90,8 @@ static void show_counters(struct journal *j)
 {
     struct log_space *space = &j->space;
 
-    pool_external_set(&space->log_counter, log_used(j) + log_space_reserved(space));
-    pool_external_set(&space->txn_counter, space->txn_used + space->txn_outstanding);
+    pool_credits_set(&space->log_counter, log_used(j) + log_space_reserved(space));
+    pool_credits_set(&space->txn_counter, space->txn_used + space->txn_outstanding);
 }
 
 bool log_space_wants_room(const struct journal *j)

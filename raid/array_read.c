@@ -12,8 +12,8 @@
  * Invariant:
  *   R3  a block whose member was lost while it was being read is taken by reconstruction instead.
  *
- * Liveness: an empty pool of read sets is waited for with a condition; the event is read_set_put,
- * and it comes because a holder waits only for I/O, and for cells whose holders wait only for I/O.
+ * Liveness: an empty pool of read sets is waited for; the event is waiting_pool_put, and it comes
+ * because a holder waits only for I/O, and for cells whose holders wait only for I/O.
  * Failure modes: a read error is counted, the block reconstructed; where that is impossible:
  * -EIO. A member that fails a flush is faulted. An address beyond the volume comes from a disk:
  * -EINVAL.
@@ -28,7 +28,6 @@
 #define READ_SETS           8u
 #define SCRATCH_BLOCKS_MIN  64u
 #define READ_BATCH_REQUESTS MEMBERS_MAX
-#define NS_PER_US           1000u
 
 /* ---- memory -------------------------------------------------------------------------------- */
 
@@ -46,24 +45,24 @@ void array_read_init(struct array *array)
     uint32_t rows = scratch_blocks(array) / (array->geometry.slots - 2);
 
     sets->round_rows = (uint32_t)min_u64(rows, ROUND_ROWS_MAX);
-    env_mutex_init(&sets->lock);
-    env_cond_init(&sets->returned);
     env_mutex_init(&sets->flushing);
-    pool_init(&sets->pool,
-              arena,
-              "read set",
-              sizeof(struct read_set),
-              _Alignof(struct read_set),
-              READ_SETS);
+    waiting_pool_init(&sets->pool,
+                      arena,
+                      &(struct pool_shape){.name = "read set",
+                                           .rank = POOL_RANK_MEMBER_READ,
+                                           .object_bytes = sizeof(struct read_set),
+                                           .align = _Alignof(struct read_set),
+                                           .count = READ_SETS});
     for (uint32_t i = 0; i < READ_SETS; i++) {
-        taken[i] = pool_try_get(&sets->pool);
+        taken[i] = pool_get_sure(&sets->pool.pool);
         member_batch_init(&taken[i]->batch, array, arena, READ_BATCH_REQUESTS);
         taken[i]->scratch =
             arena_take(arena, (size_t)scratch_blocks(array) * BLOCK_BYTES, BLOCK_BYTES);
     }
     for (uint32_t i = 0; i < READ_SETS; i++) {
-        pool_put(&sets->pool, taken[i]);
+        pool_put(&sets->pool.pool, taken[i]);
     }
+    pool_reset_high_water(&sets->pool.pool);
     array->read_sets = sets;
 }
 
@@ -74,42 +73,9 @@ void array_read_fini(struct array *array)
     if (sets == NULL) {
         return;
     }
-    pool_fini(&sets->pool);
+    waiting_pool_fini(&sets->pool);
     env_mutex_fini(&sets->flushing);
-    env_cond_fini(&sets->returned);
-    env_mutex_fini(&sets->lock);
     array->read_sets = NULL;
-}
-
-static struct read_set *read_set_get_wait(struct read_sets *sets)
-{
-    struct read_set *set = pool_try_get(&sets->pool);
-
-    if (set != NULL) {
-        return set;
-    }
-    uint64_t since_ns = env_now_ns();
-    pool_note_parked(&sets->pool);
-    env_mutex_lock(&sets->lock);
-    for (;;) {
-        set = pool_try_get(&sets->pool);
-        if (set != NULL) {
-            break;
-        }
-        env_cond_wait(&sets->returned, &sets->lock);
-    }
-    env_mutex_unlock(&sets->lock);
-    pool_note_served(&sets->pool, (env_now_ns() - since_ns) / NS_PER_US);
-    return set;
-}
-
-static void read_set_put(struct read_sets *sets, struct read_set *set)
-{
-    pool_put(&sets->pool, set);
-    /* Under the lock, or a waiter between its try and its wait would miss it. */
-    env_mutex_lock(&sets->lock);
-    env_cond_signal(&sets->returned);
-    env_mutex_unlock(&sets->lock);
 }
 
 /* ---- a job --------------------------------------------------------------------------------- */
@@ -212,14 +178,14 @@ static int job_run(struct read_job *job, uint32_t count)
     struct read_sets *sets = job->array->read_sets;
     int error = 0;
 
-    job->set = read_set_get_wait(sets);
+    job->set = waiting_pool_get_wait(&sets->pool);
     for (uint32_t done = 0; done < count && error == 0; done += job->count) {
         job->base = done;
         job->count = (uint32_t)min_u64(READ_STEP_BLOCKS, count - done);
         job_read_direct(job);
         error = job_reconstruct(job);
     }
-    read_set_put(sets, job->set);
+    waiting_pool_put(&sets->pool, job->set);
     return error;
 }
 

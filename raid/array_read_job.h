@@ -9,7 +9,7 @@
 
 #include "array_internal.h"
 #include "member_batch.h"
-#include "r5fs/base/pool.h"
+#include "r5fs/base/waiting_pool.h"
 
 #define READ_STEP_BLOCKS 256u /* blocks looked after at a time */
 #define ROUND_ROWS_MAX   32u  /* rows reconstructed at a time */
@@ -33,10 +33,8 @@ struct read_set {
 };
 
 struct read_sets {
-    struct pool pool;
-    uint32_t round_rows;   /* [fixed] rows that the scratch is enough for */
-    struct env_mutex lock; /* with `returned`, for waiters only */
-    struct env_cond returned;
+    struct waiting_pool pool;               /* never the log thread's */
+    uint32_t round_rows;                    /* [fixed] rows that the scratch is enough for */
     struct env_mutex flushing;              /* one flush of all members at a time */
     uint32_t unflushed;                     /* [flushing] */
     struct io_request flushes[MEMBERS_MAX]; /* [flushing] */

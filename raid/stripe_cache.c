@@ -53,13 +53,14 @@ static void images_init(struct stripe_cache *cache, struct arena *arena, uint32_
 
     pool_init(&cache->images,
               arena,
-              "stripe image",
-              sizeof(struct stripe_image),
-              _Alignof(struct stripe_image),
-              images);
+              &(struct pool_shape){.name = "stripe image",
+                                   .rank = POOL_RANK_IMAGE,
+                                   .object_bytes = sizeof(struct stripe_image),
+                                   .align = _Alignof(struct stripe_image),
+                                   .count = images});
     list_init(&taken);
     for (uint32_t i = 0; i < images; i++) {
-        struct stripe_image *image = pool_try_get(&cache->images);
+        struct stripe_image *image = pool_get_sure(&cache->images);
         image->data = data + (size_t)i * BLOCK_BYTES;
         list_add_head(&taken, &image->link);
     }
@@ -82,12 +83,19 @@ void stripe_cache_init(struct stripe_cache *cache,
     *cache = (struct stripe_cache){.array = array, .cells = array_row_cells(array)};
     pool_init(&cache->heads,
               arena,
-              "stripe head",
-              head_bytes(slots),
-              _Alignof(struct stripe_head),
-              images);
+              &(struct pool_shape){.name = "stripe head",
+                                   .rank = POOL_RANK_IMAGE,
+                                   .object_bytes = head_bytes(slots),
+                                   .align = _Alignof(struct stripe_head),
+                                   .count = images});
     images_init(cache, arena, images);
-    pool_init(&cache->encode, arena, "encode buffer", BLOCK_BYTES, BLOCK_BYTES, encode_buffers);
+    pool_init(&cache->encode,
+              arena,
+              &(struct pool_shape){.name = "encode buffer",
+                                   .rank = POOL_RANK_WRITE_OUT,
+                                   .object_bytes = BLOCK_BYTES,
+                                   .align = BLOCK_BYTES,
+                                   .count = encode_buffers});
     index_init(&cache->index, arena, images);
     cache->batch = arena_take_array(arena, struct member_batch, 1);
     member_batch_init(cache->batch, array, arena, WRITER_REQUESTS);
@@ -116,8 +124,7 @@ struct stripe_head *stripe_get(struct stripe_cache *cache, struct member_block r
         return head;
     }
     R5_CHECK(row.nr < cache->array->geometry.rows);
-    head = pool_try_get(&cache->heads);
-    R5_CHECK(head != NULL); /* ST3 */
+    head = pool_get_sure(&cache->heads); /* ST3 */
     memset(head, 0, head_bytes(cache->array->geometry.slots));
     head->row = row;
     list_init(&head->batch);

@@ -8,6 +8,8 @@
  */
 #include "r5fs/base/env.h"
 
+#include "r5fs/base/wait_check.h"
+
 static const struct env_ops *env_ops = &env_posix;
 
 void env_use(const struct env_ops *ops)
@@ -75,11 +77,13 @@ void env_cond_fini(struct env_cond *cond)
 
 void env_cond_wait(struct env_cond *cond, struct env_mutex *mutex)
 {
+    wait_check_kind(WAIT_FOR_WAKE, "env_cond_wait");
     env_ops->cond_wait(cond, mutex);
 }
 
 bool env_cond_wait_until(struct env_cond *cond, struct env_mutex *mutex, uint64_t deadline_ns)
 {
+    wait_check_kind(WAIT_FOR_WAKE, "env_cond_wait_until");
     return env_ops->cond_wait_until(cond, mutex, deadline_ns);
 }
 
@@ -128,10 +132,18 @@ int env_thread_start(struct env_thread **out_thread,
 
 void env_thread_join(struct env_thread *thread)
 {
+    wait_check_kind(WAIT_FOR_WAKE, "env_thread_join");
     env_ops->thread_join(thread);
+}
+
+/* A table without its own has real threads. */
+void *env_thread_scratch(void)
+{
+    return env_ops->thread_scratch != NULL ? env_ops->thread_scratch() : env_posix.thread_scratch();
 }
 
 void env_sleep_ns(uint64_t ns)
 {
+    wait_check_kind(WAIT_FOR_WAKE, "env_sleep_ns");
     env_ops->sleep_ns(ns);
 }

@@ -302,6 +302,13 @@ static void posix_thread_join(struct env_thread *thread)
     slot_give(thread);
 }
 
+static void *posix_thread_scratch(void)
+{
+    static _Thread_local _Alignas(max_align_t) uint8_t scratch[ENV_SCRATCH_BYTES];
+
+    return scratch;
+}
+
 static void posix_sleep_ns(uint64_t ns)
 {
     struct timespec deadline = timespec_of(posix_now_ns() + ns);
@@ -335,5 +342,6 @@ const struct env_ops env_posix = {
     .rwlock_unlock = posix_rwlock_unlock,
     .thread_start = posix_thread_start,
     .thread_join = posix_thread_join,
+    .thread_scratch = posix_thread_scratch,
     .sleep_ns = posix_sleep_ns,
 };

@@ -56,10 +56,11 @@ void fuse_nodes_init(struct fuse_nodes *nodes,
     list_init(&nodes->evict);
     pool_init(&nodes->pool,
               arena,
-              "fuse node",
-              sizeof(struct fuse_node),
-              _Alignof(struct fuse_node),
-              count);
+              &(struct pool_shape){.name = "fuse node",
+                                   .rank = POOL_RANK_FUSE_NODE,
+                                   .object_bytes = sizeof(struct fuse_node),
+                                   .align = _Alignof(struct fuse_node),
+                                   .count = count});
     index_init(&nodes->index, arena, count);
 }
 

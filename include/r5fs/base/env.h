@@ -18,6 +18,8 @@
 #define ENV_COND_WORDS   8
 #define ENV_RWLOCK_WORDS 8
 
+#define ENV_SCRATCH_BYTES 4096
+
 /* Room for the implementation's own lock; never copied, never looked into. */
 struct env_mutex {
     uint64_t words[ENV_MUTEX_WORDS];
@@ -64,6 +66,8 @@ struct env_ops {
                         void (*run)(void *),
                         void *context);
     void (*thread_join)(struct env_thread *thread);
+    /* ENV_SCRATCH_BYTES of the calling thread's own, aligned for anything, zero at first. */
+    void *(*thread_scratch)(void);
     void (*sleep_ns)(uint64_t ns);
 };
 
@@ -101,6 +105,8 @@ R5_MUST_CHECK int env_thread_start(struct env_thread **out_thread,
                                    void (*run)(void *),
                                    void *context);
 void env_thread_join(struct env_thread *thread);
+/* Memory of the calling thread's own, for checks (wait_check.h); zero at first. */
+void *env_thread_scratch(void);
 void env_sleep_ns(uint64_t ns);
 
 #endif

@@ -21,6 +21,22 @@ static void drop_arena(void)
     arena_fini(&arena);
 }
 
+static void make_pool(struct pool *pool,
+                      struct arena *from,
+                      const char *name,
+                      size_t bytes,
+                      size_t align,
+                      size_t count)
+{
+    pool_init(pool,
+              from,
+              &(struct pool_shape){.name = name,
+                                   .rank = POOL_RANK_IMAGE,
+                                   .object_bytes = bytes,
+                                   .align = align,
+                                   .count = count});
+}
+
 static struct pool_stats stats_of(const char *name)
 {
     struct pool_stats all[16];
@@ -39,7 +55,7 @@ START_TEST(empty_pool_answers_null_and_counts_it)
     struct pool pool;
     void *objects[COUNT];
 
-    pool_init(&pool, &arena, "p", 100, 8, COUNT);
+    make_pool(&pool, &arena, "p", 100, 8, COUNT);
     for (unsigned i = 0; i < COUNT; i++) {
         ck_assert_uint_eq(pool_free_count(&pool), COUNT - i);
         objects[i] = pool_try_get(&pool);
@@ -66,7 +82,7 @@ START_TEST(high_water_begins_anew_at_what_is_in_use)
 {
     struct pool pool;
 
-    pool_init(&pool, &arena, "p", 64, 8, COUNT);
+    make_pool(&pool, &arena, "p", 64, 8, COUNT);
     void *first = pool_try_get(&pool);
     void *second = pool_try_get(&pool);
     pool_put(&pool, second);
@@ -82,7 +98,7 @@ START_TEST(pool_of_no_objects_is_always_empty)
 {
     struct pool pool;
 
-    pool_init(&pool, &arena, "none", 16, 8, 0);
+    make_pool(&pool, &arena, "none", 16, 8, 0);
     ck_assert_ptr_null(pool_try_get(&pool));
     ck_assert_uint_eq(pool_free_count(&pool), 0);
     pool_fini(&pool);
@@ -93,7 +109,7 @@ START_TEST(last_put_is_first_got)
 {
     struct pool pool;
 
-    pool_init(&pool, &arena, "p", 64, 8, COUNT);
+    make_pool(&pool, &arena, "p", 64, 8, COUNT);
     void *a = pool_try_get(&pool);
     void *b = pool_try_get(&pool);
     pool_put(&pool, a);
@@ -122,7 +138,7 @@ START_TEST(need_is_enough_wherever_the_arena_stands)
 
         ck_assert_int_eq(arena_init(&tight, before + need, false), 0);
         (void)arena_take(&tight, before, 1);
-        pool_init(&pool, &tight, "tight", shapes[_i].bytes, shapes[_i].align, COUNT);
+        make_pool(&pool, &tight, "tight", shapes[_i].bytes, shapes[_i].align, COUNT);
         for (unsigned i = 0; i < COUNT; i++) {
             objects[i] = pool_try_get(&pool);
             ck_assert_uint_eq((uintptr_t)objects[i] % shapes[_i].align, 0);
@@ -144,9 +160,9 @@ START_TEST(stats_come_in_order_of_registration_and_no_more_than_asked)
     struct pool external;
     struct pool_stats stats[4];
 
-    pool_init(&first, &arena, "first", 16, 8, 1);
-    pool_init(&second, &arena, "second", 16, 8, 2);
-    pool_register_external(&external, "external", 1000);
+    make_pool(&first, &arena, "first", 16, 8, 1);
+    make_pool(&second, &arena, "second", 16, 8, 2);
+    pool_init_credits(&external, "external", POOL_RANK_TXN, 1000);
     ck_assert_uint_eq(pool_collect_stats(stats, 4), 3);
     ck_assert_str_eq(stats[0].name, "first");
     ck_assert_str_eq(stats[1].name, "second");
@@ -166,7 +182,7 @@ START_TEST(waiters_are_counted_and_the_longest_is_kept)
 {
     struct pool pool;
 
-    pool_init(&pool, &arena, "p", 16, 8, 1);
+    make_pool(&pool, &arena, "p", 16, 8, 1);
     pool_note_parked(&pool);
     pool_note_parked(&pool);
     ck_assert_uint_eq(stats_of("p").parked, 2);
@@ -183,17 +199,17 @@ START_TEST(external_counters_follow_what_they_are_told)
 {
     struct pool pool;
 
-    pool_register_external(&pool, "log space", 1000);
-    pool_external_set(&pool, 900);
-    pool_external_set(&pool, 200);
-    pool_external_failed(&pool);
+    pool_init_credits(&pool, "log space", POOL_RANK_LOG_SPACE, 1000);
+    pool_credits_set(&pool, 900);
+    pool_credits_set(&pool, 200);
+    ck_assert(!pool_reserve(&pool, 801));
     struct pool_stats stats = stats_of("log space");
     ck_assert_uint_eq(stats.size, 1000);
     ck_assert_uint_eq(stats.in_use, 200);
     ck_assert_uint_eq(stats.high_water, 900);
     ck_assert_uint_eq(stats.failures, 1);
     ck_assert_uint_eq(pool_free_count(&pool), 800);
-    pool_external_set(&pool, 1001);
+    pool_credits_set(&pool, 1001);
     ck_assert_uint_eq(pool_free_count(&pool), 0);
     pool_fini(&pool);
 }
@@ -227,7 +243,7 @@ START_TEST(no_object_has_two_owners_among_threads)
 {
     struct env_thread *threads[4];
 
-    pool_init(&shared, &arena, "shared", 24, 8, 7);
+    make_pool(&shared, &arena, "shared", 24, 8, 7);
     for (uintptr_t i = 0; i < 4; i++) {
         ck_assert_int_eq(env_thread_start(&threads[i], "hammer", hammer, (void *)(i + 1)), 0);
     }
@@ -244,7 +260,7 @@ START_TEST(giving_back_more_than_was_taken_aborts)
     struct pool pool;
     uint64_t stranger[4];
 
-    pool_init(&pool, &arena, "p", 32, 8, 4);
+    make_pool(&pool, &arena, "p", 32, 8, 4);
     pool_put(&pool, stranger);
 }
 END_TEST
@@ -253,7 +269,7 @@ START_TEST(stopping_with_an_object_out_aborts)
 {
     struct pool pool;
 
-    pool_init(&pool, &arena, "p", 32, 8, 4);
+    make_pool(&pool, &arena, "p", 32, 8, 4);
     (void)pool_try_get(&pool);
     pool_fini(&pool);
 }
@@ -263,7 +279,7 @@ START_TEST(stopping_with_a_waiter_aborts)
 {
     struct pool pool;
 
-    pool_init(&pool, &arena, "p", 32, 8, 4);
+    make_pool(&pool, &arena, "p", 32, 8, 4);
     pool_note_parked(&pool);
     pool_fini(&pool);
 }
@@ -273,7 +289,7 @@ START_TEST(serving_nobody_aborts)
 {
     struct pool pool;
 
-    pool_init(&pool, &arena, "p", 32, 8, 4);
+    make_pool(&pool, &arena, "p", 32, 8, 4);
     pool_note_served(&pool, 1);
 }
 END_TEST
@@ -282,7 +298,7 @@ START_TEST(object_smaller_than_its_link_aborts)
 {
     struct pool pool;
 
-    pool_init(&pool, &arena, "p", sizeof(struct list_node) - 1, 8, 4);
+    make_pool(&pool, &arena, "p", sizeof(struct list_node) - 1, 8, 4);
 }
 END_TEST
 
@@ -290,7 +306,7 @@ START_TEST(taking_from_external_counters_aborts)
 {
     struct pool pool;
 
-    pool_register_external(&pool, "x", 10);
+    pool_init_credits(&pool, "x", POOL_RANK_TXN, 10);
     (void)pool_try_get(&pool);
 }
 END_TEST
