@@ -10,9 +10,9 @@
  * daemon's, opened through /proc before it ends. One deadline holds for all of it: what the daemon
  * could hold up, asking it and umount(2), is left to a child (bounded_call.c).
  *
- * Failure modes: in use, or something else is mounted over it (4); the daemon does not answer in time (4; still mounted), or does not end
- * in time (4; it goes on); it died before, or
- * ended without saying that all is well (6).
+ * Failure modes: in use, or something else is mounted over it (4); the daemon does not answer in
+ * time (4; still mounted), or does not end in time (4; it goes on); it died before, or ended
+ * without saying that all is well (6).
  * Thread: the command's only one.
  */
 #include <errno.h>
