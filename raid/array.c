@@ -7,10 +7,12 @@
  */
 #include "r5fs/raid/array.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "array_internal.h"
+#include "r5fs/base/msg.h"
 
 const struct geometry *array_geometry(const struct array *array)
 {
@@ -79,6 +81,17 @@ const char *array_full_path(struct array *array)
     uint32_t full = atomic_load(&array->full);
 
     return full != 0 ? array->members[full - 1].device.path : NULL;
+}
+
+void array_note_full(struct array *array, uint32_t full)
+{
+    if (atomic_exchange(&array->full, full) != full && full != 0) {
+        msg_warn("array",
+                 "no space on the host of member slot=%" PRIu32 " %s: write-out waits "
+                 "(hint: make room there, it goes on by itself)",
+                 full - 1,
+                 array->members[full - 1].device.path);
+    }
 }
 
 unsigned array_problem_count(const struct array *array)

@@ -140,6 +140,7 @@ static int place_journal(struct assembly *assembly, struct candidate *candidate)
     journal->device = candidate->device;
     journal->ring_blocks = blocks;
     journal->tail = tail_of(&journal->device, blocks);
+    journal->events = journal->device.super.events;
     journal->state = JOURNAL_DEVICE_OK;
     candidate->placed = true;
     return 0;

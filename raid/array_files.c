@@ -6,7 +6,9 @@
  *   path -> same file twice? -> open and lock -> superblock -> the array of most -> freshest
  *
  * Invariants: AF1 a candidate that is not `decoded` says why. AF2 after assembly_identify() all
- * that are decoded belong to one array, and no two are copies of each other.
+ * that are decoded belong to one array, and no two are copies of each other. AF3 of superblocks
+ * with the same events that one is fresher which lists fewer devices in use, then the one that says
+ * dirty: array_super.c (A4) may have to write a loss without a new number.
  * Failure modes: trouble with one file alone is kept in its `why`; what a person has to sort out is
  * refused with one line.
  * Thread: the assembling one.
@@ -241,13 +243,34 @@ static int refuse_copies(struct assembly *assembly)
     return 0;
 }
 
+static uint32_t count_in_use(const struct md_superblock *super)
+{
+    uint32_t count = 0;
+    for (uint32_t dev = 0; dev < super->max_dev; dev++) {
+        uint32_t role = md_super_role_of(super, dev);
+        count += role != MD_ROLE_FAULTY && role != MD_ROLE_SPARE;
+    }
+    return count;
+}
+
+/* AF3 */
+static bool is_fresher(const struct md_superblock *a, const struct md_superblock *b)
+{
+    if (a->events != b->events) {
+        return a->events > b->events;
+    }
+    uint32_t in_use = count_in_use(a);
+    uint32_t than = count_in_use(b);
+    return in_use != than ? in_use < than : !md_super_is_clean(a) && md_super_is_clean(b);
+}
+
 static void pick_freshest(struct assembly *assembly)
 {
     for (uint32_t i = 0; i < assembly->count; i++) {
         struct candidate *candidate = &assembly->candidates[i];
         if (candidate->decoded &&
             (assembly->freshest == NULL ||
-             candidate->device.super.events > assembly->freshest->device.super.events)) {
+             is_fresher(&candidate->device.super, &assembly->freshest->device.super))) {
             assembly->freshest = candidate;
         }
     }

@@ -29,7 +29,8 @@
 struct array_journal {
     struct md_device device;
     enum journal_state state; /* [lock] */
-    bool super_failed;        /* a superblock write failed: not written any more [super lock] */
+    bool super_failed;        /* a superblock write failed: no tail any more [super lock] */
+    uint64_t events;          /* of its superblock, durably [super lock] */
     struct log_block tail;    /* as durable, or about to be [lock] */
     uint64_t ring_blocks;     /* [fixed] */
     uint64_t since_ns;        /* [lock] */
@@ -42,6 +43,7 @@ struct array {
     char name[ARRAY_NAME_BYTES]; /* [fixed] */
     bool read_only;              /* [fixed] nothing is ever written */
     bool writing;                /* array_start_writing succeeded [super lock] */
+    bool loss_due;               /* `roles` know of a loss that is not recorded [super lock] */
     struct arena *arena;         /* [fixed] used by assemble only */
 
     uint32_t features; /* [fixed] md's feature map, the same on all devices */
@@ -53,7 +55,7 @@ struct array {
     uint64_t events;        /* [lock] of the last superblocks written or read */
     uint64_t resync_offset; /* [lock] */
     uint32_t max_dev;       /* [fixed] */
-    _Atomic uint32_t full;  /* 1 + the slot of array_full_path, 0 = none; stripe_write.c's */
+    _Atomic uint32_t full;  /* 1 + the slot of array_full_path, 0 = none */
     uint16_t
         roles[MD_ROLES_MAX]; /* by device number, as the next superblock will say [super lock] */
 
@@ -67,8 +69,15 @@ struct array {
 /* Whether reads of this slot go to its file: state IN_SYNC. Takes `lock`. */
 bool array_slot_is_readable(struct array *array, uint32_t slot);
 /* Whether write-out must write to this slot. False only when its loss is durable on all that remain
- * (or the array has failed): waits for a recording under way. Never call it in an io callback. */
+ * (or the array has failed): waits for a recording under way. True also for a faulty one whose loss
+ * is still due. Never call it in an io callback. */
 bool array_slot_takes_writes(struct array *array, uint32_t slot);
+/* Records what array_member_fault() or array_journal_fault() could not, for want of room on a
+ * member's host. 0: nothing is due any more. Before writers ask array_slot_takes_writes(). */
+R5_MUST_CHECK int array_record_losses(struct array *array, struct io_queue *queue);
+/* `full`: 1 + the slot whose host has no room, 0 = all have. Said when it begins or moves to
+ * another member, not at each try. */
+void array_note_full(struct array *array, uint32_t full);
 /* Counts an I/O error of a member; the state stays. Any thread. */
 void array_count_error(struct array *array, uint32_t slot, bool write);
 /* As array_state / array_missing_slot, with `lock` held. */

@@ -341,5 +341,8 @@ int array_flush_members(struct array *array, struct io_queue *queue)
         }
     }
     env_mutex_unlock(&sets->flushing);
+    if (error == 0 && !array->read_only) {
+        error = array_record_losses(array, queue); /* else what a lost member missed seems done */
+    }
     return error;
 }

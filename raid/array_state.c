@@ -80,7 +80,7 @@ bool array_slot_takes_writes(struct array *array, uint32_t slot)
     env_mutex_lock(&array->lock);
     bool recorded = member->loss_recorded || array_state_locked(array) == ARRAY_FAILED;
     env_mutex_unlock(&array->lock);
+    R5_CHECK(recorded || array->loss_due); /* W11: writing began without array_start_writing() */
     env_mutex_unlock(&array->super_lock);
-    R5_CHECK(recorded); /* W11: writing began without array_start_writing() */
-    return false;
+    return !recorded;
 }

@@ -3,6 +3,7 @@
  * Changes of the superblocks of a running array, each durable before it counts.
  *
  *   round:   events + 1 -> write all that remain -> all flushed -> next round
+ *   held:    the journal is one behind and cannot be written -> the same number again
  *   fault:   state FAULTY (readers avoid it) -> round -> round -> loss_recorded (writers skip it)
  *   tail:    the journal's superblock alone, events unchanged -> flushed
  *
@@ -10,11 +11,16 @@
  *   A1 (W11) a loss counts as recorded only after two rounds, each durable on all that remain.
  *   A2 devices in use differ in events by one at the most, at any instant.
  *   A3 a tail is believed only when the superblock that says so is durable.
+ *   A4 a journal in use is never left more than one behind, or its log, live as it may be, would
+ *      be taken for an old copy. So while its superblock cannot be written events stay where they
+ *      are, and what changes is written with the same number. That goes one way only: fewer devices
+ *      in use, clean to dirty; assembly takes the later one (array_files.c, AF3).
  * Happy path: one or two rounds, writes to all devices in parallel, then flushes in parallel.
  * Failure: a member whose superblock write or flush fails is lost too; the loop starts over with
- * two rounds, or ends with -EIO when parity covers no more. A journal whose superblock fails is
- * left one round behind, where it still assembles and replays: whoever logs hears of it from the
- * next tail.
+ * two rounds, or ends with -EIO when parity covers no more. A write that finds no room on the
+ * member's host is no loss: -ENOSPC, the round is as if torn, and the next update begins with its
+ * number (A2); a loss that was to be recorded stays due (`loss_due`), and no writer may count on it
+ * before. A journal whose superblock fails: A4; whoever logs hears of it from the next tail.
  * Thread: any, one at a time (super_lock), on the caller's queue.
  */
 #include <errno.h>
@@ -33,12 +39,24 @@ struct round {
     struct md_device *devices[DEVICES_MAX];
     uint32_t slots[DEVICES_MAX]; /* ARRAY_NO_SLOT: the journal */
     int results[DEVICES_MAX];
+    bool flushed[DEVICES_MAX]; /* the result is that of the flush */
     unsigned count;
 };
 
-static bool journal_takes_supers(const struct array *array)
+static bool journal_is_in_use(const struct array *array)
 {
-    return array->journal.state == JOURNAL_DEVICE_OK && !array->journal.super_failed;
+    return array->journal.state == JOURNAL_DEVICE_OK;
+}
+
+/* A4 */
+static bool journal_is_behind(const struct array *array)
+{
+    return journal_is_in_use(array) && array->journal.events < array->events;
+}
+
+static bool is_full_disk(int error)
+{
+    return error == -ENOSPC || error == -EDQUOT;
 }
 
 static void round_collect(struct array *array, struct round *round)
@@ -51,7 +69,7 @@ static void round_collect(struct array *array, struct round *round)
             round->slots[round->count++] = slot;
         }
     }
-    if (journal_takes_supers(array)) {
+    if (journal_is_in_use(array)) { /* also when it failed before: it may be level again */
         round->devices[round->count] = &array->journal.device;
         round->slots[round->count++] = ARRAY_NO_SLOT;
     }
@@ -81,6 +99,7 @@ static void round_run(struct array *array, struct round *round, struct io_queue 
     for (unsigned i = 0; i < round->count; i++) {
         struct io_request *request = &round->devices[i]->request;
         round->results[i] = request->result;
+        round->flushed[i] = request->result == 0;
         if (request->result == 0) {
             io_prepare(request, &round->devices[i]->file, IO_FLUSH, 0, NULL, 0);
             io_submit(queue, request);
@@ -111,6 +130,7 @@ static enum array_state lose_member(struct array *array, uint32_t slot, const ch
     enum array_state state = array_state_locked(array);
     env_mutex_unlock(&array->lock);
     role_lose(array, slot);
+    array->loss_due = true;
     if (state == ARRAY_FAILED) {
         msg_err("array", "failed name=%s: more members lost than parity covers", array->name);
     }
@@ -126,42 +146,34 @@ static void note_journal_super_failed(struct array *array, int error)
             strerror(-error));
 }
 
-/* A full host disk is no member's fault. 0 when no write of the round met one. */
-static int round_find_full_disk(const struct round *round)
-{
-    for (unsigned i = 0; i < round->count; i++) {
-        int error = round->results[i];
-        if (round->slots[i] != ARRAY_NO_SLOT && (error == -ENOSPC || error == -EDQUOT)) {
-            return error;
-        }
-    }
-    return 0;
-}
-
-/* What the results of a round mean. True when a member was lost: two more rounds are due. */
-static bool round_judge(struct array *array, const struct round *round)
+/* What the results of a round mean. `*out_full`: a member's host had no room, the round counts for
+ * nothing; only of a write, for a flush that fails may have lost more than the superblock. True
+ * when a member was lost: two more rounds are due. */
+static bool round_judge(struct array *array, const struct round *round, int *out_full)
 {
     bool member_lost = false;
+    *out_full = 0;
     for (unsigned i = 0; i < round->count; i++) {
+        uint32_t slot = round->slots[i];
         int error = round->results[i];
-        if (error == 0) {
-            continue;
-        }
-        if (round->slots[i] == ARRAY_NO_SLOT) {
+        if (slot == ARRAY_NO_SLOT && error == 0) {
+            array->journal.events = array->events;
+        } else if (slot == ARRAY_NO_SLOT) {
             note_journal_super_failed(array, error);
-            continue;
+        } else if (error != 0 && !round->flushed[i] && is_full_disk(error)) {
+            array_note_full(array, slot + 1);
+            *out_full = error;
+        } else if (error != 0) {
+            char cause[MEMBER_CAUSE_BYTES];
+            int written =
+                snprintf(cause, sizeof(cause), "superblock write error: %s", strerror(-error));
+            R5_CHECK(written > 0);
+            array_count_error(array, slot, true);
+            member_lost = true;
+            if (lose_member(array, slot, cause) == ARRAY_FAILED) {
+                return true;
+            }
         }
-        char cause[MEMBER_CAUSE_BYTES];
-        int written =
-            snprintf(cause, sizeof(cause), "superblock write error: %s", strerror(-error));
-        R5_CHECK(written > 0);
-        env_mutex_lock(&array->lock);
-        atomic_fetch_add(&array->members[round->slots[i]].write_errors, 1);
-        env_mutex_unlock(&array->lock);
-        if (lose_member(array, round->slots[i], cause) == ARRAY_FAILED) {
-            return true;
-        }
-        member_lost = true;
     }
     return member_lost;
 }
@@ -174,6 +186,7 @@ static void mark_losses_recorded(struct array *array)
         member->loss_recorded = member->state != MEMBER_IN_SYNC;
     }
     env_mutex_unlock(&array->lock);
+    array->loss_due = false;
 }
 
 static void add_to_events(struct array *array, int difference)
@@ -184,32 +197,26 @@ static void add_to_events(struct array *array, int difference)
 }
 
 /* Runs `rounds` rounds of events + 1, starting over with two when a member is lost on the way. The
- * super lock is held. An update that records no loss is given up when a host disk is full; its last
- * round is then as if torn, and the next update begins with the same number (A2). */
-static int
-update_supers(struct array *array, struct io_queue *queue, unsigned rounds, bool records_loss)
+ * super lock is held. */
+static int update_supers(struct array *array, struct io_queue *queue, unsigned rounds)
 {
     R5_CHECK(!array->read_only);
     while (rounds > 0) {
         struct round round;
-        bool journal_was_written = journal_takes_supers(array);
-        add_to_events(array, 1);
+        int full = 0;
+        int step = journal_is_behind(array) ? 0 : 1; /* A4 */
+        add_to_events(array, step);
         round_collect(array, &round);
         round_run(array, &round, queue);
-        int full = round_find_full_disk(&round);
-        if (full != 0 && !records_loss) {
-            add_to_events(array, -1);
-            return full;
-        }
-        bool member_lost = round_judge(array, &round);
+        bool member_lost = round_judge(array, &round, &full);
         if (array_state(array) == ARRAY_FAILED) {
             return -EIO;
         }
-        rounds = member_lost ? FAULT_ROUNDS : rounds - 1;
-        records_loss = records_loss || member_lost;
-        if (!member_lost && journal_was_written && !journal_takes_supers(array)) {
-            rounds = 0; /* one more and the log, live as it may be, would be stale */
+        if (full != 0) {
+            add_to_events(array, -step);
+            return full;
         }
+        rounds = member_lost ? FAULT_ROUNDS : rounds - 1;
     }
     mark_losses_recorded(array);
     return 0;
@@ -227,13 +234,10 @@ static int level_events(struct array *array, struct io_queue *queue)
     if (level) {
         return 0;
     }
+    int full = 0;
     round_run(array, &round, queue);
-    int full = round_find_full_disk(&round);
-    if (full != 0) {
-        return full;
-    }
-    (void)round_judge(array, &round); /* the losses are recorded by the rounds that follow */
-    return array_state(array) == ARRAY_FAILED ? -EIO : 0;
+    (void)round_judge(array, &round, &full); /* the losses are recorded by the rounds that follow */
+    return array_state(array) == ARRAY_FAILED ? -EIO : full;
 }
 
 int array_start_writing(struct array *array, struct io_queue *queue)
@@ -248,7 +252,7 @@ int array_start_writing(struct array *array, struct io_queue *queue)
                 role_lose(array, slot);
             }
         }
-        error = update_supers(array, queue, FAULT_ROUNDS, false);
+        error = update_supers(array, queue, FAULT_ROUNDS);
     }
     if (error == 0 && array->journal.super_failed) {
         error = -EIO;
@@ -271,8 +275,10 @@ int array_stop_writing(struct array *array, struct io_queue *queue)
     R5_CHECK(!array->read_only);
     env_mutex_lock(&array->super_lock);
     R5_CHECK(array->writing);
-    int error = array_state(array) == ARRAY_FAILED ? -EIO : update_supers(array, queue, 1, false);
-    if (error == 0 && array->journal.super_failed) {
+    int error = array_state(array) == ARRAY_FAILED
+                    ? -EIO
+                    : update_supers(array, queue, array->loss_due ? FAULT_ROUNDS : 1);
+    if (error == 0 && journal_is_behind(array)) {
         error = -EIO;
     }
     array->writing = false;
@@ -287,7 +293,8 @@ int array_set_log_tail(struct array *array, struct io_queue *queue, struct log_b
     R5_CHECK(tail.nr < journal->ring_blocks);
     env_mutex_lock(&array->super_lock);
     int error = -EIO;
-    if (journal_takes_supers(array)) {
+    if (journal_is_in_use(array) && !journal->super_failed) {
+        uint64_t before = journal->device.super.recovery_offset;
         journal->device.super.recovery_offset = tail.nr * BLOCK_SECTORS;
         md_device_prepare_write(&journal->device);
         error = io_run(queue, &journal->device.request);
@@ -299,6 +306,7 @@ int array_set_log_tail(struct array *array, struct io_queue *queue, struct log_b
             journal->tail = tail;
             env_mutex_unlock(&array->lock);
         } else {
+            journal->device.super.recovery_offset = before; /* what counts is what is written */
             note_journal_super_failed(array, error);
         }
     }
@@ -324,9 +332,10 @@ int array_journal_fault(struct array *array, struct io_queue *queue, const char 
     if (fresh) {
         msg_err("array", "journal failed path=%s cause=\"%s\"", journal->device.path, cause);
         role_lose(array, MD_ROLE_JOURNAL);
-        if (!failed && array->writing) {
-            error = update_supers(array, queue, FAULT_ROUNDS, true);
-        }
+        array->loss_due = true;
+    }
+    if (!failed && array->writing && array->loss_due) {
+        error = update_supers(array, queue, FAULT_ROUNDS);
     }
     env_mutex_unlock(&array->super_lock);
     return error;
@@ -345,8 +354,25 @@ int array_set_resync_offset(struct array *array, struct io_queue *queue, uint64_
         env_mutex_lock(&array->lock);
         array->resync_offset = resync_offset;
         env_mutex_unlock(&array->lock);
-        error = update_supers(array, queue, 1, false);
+        error = update_supers(array, queue, array->loss_due ? FAULT_ROUNDS : 1);
     }
+    env_mutex_unlock(&array->super_lock);
+    return error;
+}
+
+/* The super lock is held. Before array_start_writing() nothing is written; it will record. */
+static int record_losses(struct array *array, struct io_queue *queue)
+{
+    if (array_state(array) == ARRAY_FAILED) {
+        return -EIO;
+    }
+    return array->writing && array->loss_due ? update_supers(array, queue, FAULT_ROUNDS) : 0;
+}
+
+int array_record_losses(struct array *array, struct io_queue *queue)
+{
+    env_mutex_lock(&array->super_lock);
+    int error = record_losses(array, queue);
     env_mutex_unlock(&array->super_lock);
     return error;
 }
@@ -358,18 +384,10 @@ int array_member_fault(struct array *array,
 {
     R5_CHECK(slot < array->geometry.slots);
     env_mutex_lock(&array->super_lock);
-    enum array_state state = array_state(array);
-    int error = 0;
-    if (array_slot_is_readable(array, slot)) {
-        state = lose_member(array, slot, cause);
-        /* Before array_start_writing() nothing is written; it will record this loss as well. */
-        if (state != ARRAY_FAILED && array->writing) {
-            error = update_supers(array, queue, FAULT_ROUNDS, true);
-        }
+    if (array_state(array) != ARRAY_FAILED && array_slot_is_readable(array, slot)) {
+        (void)lose_member(array, slot, cause); /* asked for again in a moment */
     }
-    if (state == ARRAY_FAILED) {
-        error = -EIO;
-    }
+    int error = record_losses(array, queue);
     env_mutex_unlock(&array->super_lock);
     return error;
 }

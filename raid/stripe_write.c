@@ -7,7 +7,8 @@
  *
  * Invariants:
  *   W11  (log protocol) a slot is left out only when its loss is durable on all that remain, and a
- *        member that failed a write is recorded so before its rows are called written.
+ *        member that failed a write is recorded so before its rows are called written. While that
+ *        waits for room on another's host, the rows stay ENCODED, to be written once more.
  *   ST8  (stripe.c) a torn row keeps its cell.
  *   ST10 cells are taken in ascending order of rows (row_cell.c, liveness).
  *
@@ -36,13 +37,19 @@ struct write_out {
     uint32_t failed;                    /* slots whose write failed */
     uint64_t failed_bytes[MEMBERS_MAX]; /* where, in the file */
     int failed_error[MEMBERS_MAX];
-    uint32_t full; /* 1 + the last slot without room, 0 = none */
-    int error;     /* the first that the caller hears of */
+    uint32_t full;   /* 1 + the last slot without room, 0 = none */
+    bool unrecorded; /* a loss is due: no row counts as written */
+    int error;       /* the first that the caller hears of */
 };
 
 static bool slot_in(uint32_t slots, uint32_t slot)
 {
     return (slots >> slot & 1) != 0;
+}
+
+static bool is_full_disk(int error)
+{
+    return error == -ENOSPC || error == -EDQUOT;
 }
 
 static void note_error(struct write_out *out, int error)
@@ -90,7 +97,7 @@ static void write_failed(void *context, const struct batch_request *request)
     struct write_out *out = context;
     int error = request->io.result;
 
-    if (error != -ENOSPC && error != -EDQUOT) {
+    if (!is_full_disk(error)) {
         if (!slot_in(out->failed, request->slot)) {
             out->failed |= UINT32_C(1) << request->slot;
             out->failed_error[request->slot] = error;
@@ -145,24 +152,11 @@ static bool fault_failed_members(struct write_out *out)
         int error = array_member_fault(array, out->queue, slot, cause);
         if (error != 0) {
             note_error(out, error);
-            alive = false;
+            out->unrecorded = is_full_disk(error);
+            alive = out->unrecorded;
         }
     }
     return alive;
-}
-
-/* Said when it begins or moves to another member, not at each try. */
-static void note_full(const struct write_out *out)
-{
-    struct array *array = out->cache->array;
-
-    if (atomic_exchange(&array->full, out->full) != out->full && out->full != 0) {
-        msg_warn(MODULE,
-                 "no space on the host of member slot=%" PRIu32 " %s: write-out waits "
-                 "(hint: make room there, it goes on by itself)",
-                 out->full - 1,
-                 array->members[out->full - 1].device.path);
-    }
 }
 
 static void finish_row(struct write_out *out, struct stripe_head *head, bool alive)
@@ -176,11 +170,11 @@ static void finish_row(struct write_out *out, struct stripe_head *head, bool ali
         return;
     }
     head->torn = false;
-    if (alive) {
+    if (!alive) {
+        stripe_fail(cache, head);
+    } else if (!out->unrecorded) {
         stripe_free_buffers(cache, head);
         stripe_move(head, STRIPE_IDLE);
-    } else {
-        stripe_fail(cache, head);
     }
     row_cell_unlock(cache->cells, &head->cell);
 }
@@ -191,8 +185,12 @@ int stripes_write_out(struct stripe_cache *cache,
                       uint32_t count)
 {
     struct write_out out = {.cache = cache, .queue = queue, .heads = heads, .count = count};
-    bool alive = array_state(cache->array) != ARRAY_FAILED;
+    int due = array_record_losses(cache->array, queue);
+    bool alive = due == 0;
 
+    if (is_full_disk(due)) {
+        return due; /* the rows are as they were */
+    }
     sort_by_row(heads, count); /* ST10 */
     for (uint32_t i = 0; i < count; i++) {
         R5_CHECK(heads[i]->state == STRIPE_ENCODED);
@@ -205,10 +203,10 @@ int stripes_write_out(struct stripe_cache *cache,
             write_row(&out, heads[i]);
         }
         member_batch_finish(cache->batch);
-        note_full(&out);
+        array_note_full(cache->array, out.full);
         alive = fault_failed_members(&out);
     } else {
-        note_error(&out, -EIO);
+        note_error(&out, due);
     }
     for (uint32_t i = 0; i < count; i++) {
         finish_row(&out, heads[i], alive);

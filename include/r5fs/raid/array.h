@@ -132,7 +132,8 @@ R5_MUST_CHECK int array_assemble(const struct array_assemble *how,
 R5_MUST_CHECK int array_start_writing(struct array *array, struct io_queue *queue);
 /* Whether array_start_writing() succeeded and array_stop_writing() did not follow. */
 bool array_is_writing(struct array *array);
-/* Clean stop: superblocks clean, flushed, events moved once. */
+/* Clean stop: superblocks clean, flushed, events moved once. -EIO: the journal's is one behind, and
+ * still usable. */
 R5_MUST_CHECK int array_stop_writing(struct array *array, struct io_queue *queue);
 /* Closes files and releases locks. */
 void array_close(struct array *array);
@@ -148,7 +149,8 @@ enum array_state array_state(struct array *array);
 /* The one slot that cannot be used (the lowest, when the array has failed), or ARRAY_NO_SLOT. */
 uint32_t array_missing_slot(struct array *array);
 void array_member_info(struct array *array, uint32_t slot, struct member_info *out_info);
-/* The member whose host refused the last write-out for lack of room, or NULL. Any thread. */
+/* The member whose host refused the last write-out, or a superblock, for lack of room, or NULL. Any
+ * thread. */
 const char *array_full_path(struct array *array);
 
 /* One line for each file that was given and not used, and why. */
@@ -168,7 +170,8 @@ struct log_block array_log_tail(struct array *array);
  * When it returns 0 the new tail is durable. */
 R5_MUST_CHECK int
 array_set_log_tail(struct array *array, struct io_queue *queue, struct log_block tail);
-/* W11 for the journal: resync_offset as given, two rounds of events + 1 on the members. */
+/* W11 for the journal: two rounds of events + 1 on the members. Errors as array_member_fault(); to
+ * be called again when it was for want of room. */
 R5_MUST_CHECK int
 array_journal_fault(struct array *array, struct io_queue *queue, const char *cause);
 /* Sets resync_offset (0 = dirty, UINT64_MAX = clean) on all members, durable. */
@@ -179,7 +182,9 @@ array_set_resync_offset(struct array *array, struct io_queue *queue, uint64_t re
 
 /* The one door for a member's failure. Marks it faulty and records that on all remaining devices in
  * two rounds of events + 1, each durable everywhere (W11) before it returns. Idempotent. Returns 0
- * when the array can go on (degraded), -EIO when it has failed. */
+ * when the array can go on (degraded), -EIO when it has failed, -ENOSPC or -EDQUOT when another
+ * member's host has no room for the superblock: the loss is due then, whoever writes or flushes the
+ * members tries again, and until that succeeds nothing may count on it. */
 R5_MUST_CHECK int
 array_member_fault(struct array *array, struct io_queue *queue, uint32_t slot, const char *cause);
 
@@ -206,7 +211,8 @@ R5_MUST_CHECK int array_read_raw(struct array *array,
                                  struct member_block row,
                                  uint32_t count,
                                  uint8_t *buffer);
-/* Makes everything written to the members so far durable. Faults members that fail it. */
+/* Makes everything written to the members so far durable. Faults members that fail it. Also an
+ * error: a loss, this one or an earlier one, that cannot be recorded. */
 R5_MUST_CHECK int array_flush_members(struct array *array, struct io_queue *queue);
 
 #endif

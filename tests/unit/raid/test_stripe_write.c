@@ -118,6 +118,61 @@ START_TEST(a_full_device_spoils_only_the_rows_it_refused)
 }
 END_TEST
 
+static unsigned data_writes;
+
+/* Slot 2 refuses data, and no superblock fits onto the host of slot 1. */
+static bool loss_without_room(void *context, const struct io_request *request, int *out_result)
+{
+    const bool *full = context;
+    bool data =
+        request->offset_bytes >= array_slot_offset_bytes(kit.volume.array, 2, member_block(0));
+    if (request->op != IO_WRITE) {
+        return false;
+    }
+    data_writes += data;
+    if (data && request->file == array_slot_file(kit.volume.array, 2)) {
+        *out_result = -EIO;
+        return true;
+    }
+    *out_result = -ENOSPC;
+    return *full && !data && request->file == array_slot_file(kit.volume.array, 1);
+}
+
+START_TEST(rows_are_written_only_when_the_loss_of_their_member_is_recorded)
+{
+    struct member_info info;
+    bool full = true;
+    volume_kit_seed("rows_are_written_only_when_the_loss_of_their_member_is_recorded");
+    stripe_kit_open(&kit, 5, 128, true);
+    stripe_kit_add_targets(&kit, 0, 0x5);
+    stripe_kit_add_targets(&kit, 1, 0x1);
+    ck_assert_int_eq(stripes_fill(&kit.cache, kit.volume.queue, kit.heads, 2), 0);
+    stripes_encode(&kit.cache, kit.heads, 2);
+    hook_io_set(loss_without_room, &full);
+    for (unsigned i = 0; i < 3; i++) { /* the first meets the error, the others do not try */
+        ck_assert_int_eq(stripes_write_out(&kit.cache, kit.volume.queue, kit.heads, 2), -ENOSPC);
+        ck_assert(i == 0 || data_writes == 0);
+        data_writes = 0;
+        ck_assert_int_eq(kit.heads[0]->state, STRIPE_ENCODED);
+        ck_assert_int_eq(kit.heads[1]->state, STRIPE_ENCODED);
+        ck_assert_int_eq(array_state(kit.volume.array), ARRAY_DEGRADED);
+        array_member_info(kit.volume.array, 1, &info);
+        ck_assert_ptr_eq(array_full_path(kit.volume.array), info.path);
+    }
+    full = false;
+    ck_assert_int_eq(stripes_write_out(&kit.cache, kit.volume.queue, kit.heads, 2), 0);
+    ck_assert_ptr_null(array_full_path(kit.volume.array));
+    ck_assert(!array_slot_takes_writes(kit.volume.array, 2));
+    ck_assert_int_eq(kit.heads[0]->state, STRIPE_IDLE);
+    ck_assert_int_eq(kit.heads[1]->state, STRIPE_IDLE);
+    hook_io_set(NULL, NULL);
+    stripe_kit_note_targets(&kit);
+    stripe_kit_drop_heads(&kit);
+    volume_kit_expect_readable(&kit.volume);
+    stripe_kit_close(&kit);
+}
+END_TEST
+
 START_TEST(a_torn_row_that_was_abandoned_is_never_read_modified)
 {
     volume_kit_seed("a_torn_row_that_was_abandoned_is_never_read_modified");
@@ -295,6 +350,7 @@ static Suite *stripe_write_suite(void)
     tcase_add_test(writing, a_second_failed_member_fails_the_rows_that_keep_their_images);
     tcase_add_test(writing, a_full_device_is_no_fault_and_the_row_is_written_when_there_is_room);
     tcase_add_test(writing, a_full_device_spoils_only_the_rows_it_refused);
+    tcase_add_test(writing, rows_are_written_only_when_the_loss_of_their_member_is_recorded);
     tcase_add_test(writing, a_torn_row_that_was_abandoned_is_never_read_modified);
     tcase_add_test(writing, a_torn_row_with_another_member_lost_fails_rather_than_guess);
     tcase_add_test(writing, adjacent_rows_of_a_member_are_written_in_one_request);
