@@ -44,6 +44,8 @@
 #define NS_PER_SECOND   UINT64_C(1000000000)
 #define SPINS_MAX       100
 #define POLL_NS         20000
+#define LINE_TRIES      100
+#define LINE_PAUSE_NS   UINT64_C(1000000)
 #define SYSLOG_PATH     "/dev/log"
 
 struct ring_line {
@@ -353,6 +355,22 @@ void msg_debug(const char *module, const char *format, ...)
     va_start(arguments, format);
     emit(MSG_DEBUG, module, format, arguments);
     va_end(arguments);
+}
+
+void msg_line(const char *line)
+{
+    int saved_errno = errno; /* M4 */
+    int fd = atomic_load(&syslog_fd);
+    bool written = fd >= 0 && write_syslog(fd, MSG_WARN, line);
+
+    for (unsigned i = 0; fd >= 0 && !written && errno == EAGAIN && i < LINE_TRIES; i++) {
+        env_sleep_ns(LINE_PAUSE_NS);
+        written = write_syslog(fd, MSG_WARN, line);
+    }
+    if (!written) {
+        write_stderr(line);
+    }
+    errno = saved_errno;
 }
 
 void msg_set_level(enum msg_level level)

@@ -31,6 +31,9 @@ void msg_to_syslog(bool on);
 /* Sees every line up to the set level, e.g. to keep the event history. NULL takes it away. */
 void msg_set_observer(void (*observer)(void *context, enum msg_level level, const char *line),
                       void *context);
+/* Writes one line as it is, where messages go, whatever the level and however many; for reports of
+ * many lines. Waits a moment for a log daemon that is behind: on a thread that has time only. */
+void msg_line(const char *line);
 /* Writes the ring to stderr. */
 void msg_dump_ring(void);
 
