@@ -162,7 +162,7 @@ int attr_apply(struct fs_txn *txn, struct fs_inode *inode, const struct attr_cha
     if (!change->has_acl) {
         return 0;
     }
-    uint8_t list[FS_XATTR_INLINE_MAX];
+    uint8_t list[FS_XATTR_SPECIAL_MAX];
     memcpy(list, change->list, change->acl.value_bytes);
     acl_apply_mode(list, change->acl.value_bytes, inode->mode);
     const struct xattr_value value = {.bytes = list, .count = change->acl.value_bytes};

@@ -23,7 +23,7 @@ struct attr_change {
     bool has_acl;      /* the access list follows the mode */
     struct xattr_place acl;
     struct xattr_place caps;
-    uint8_t list[FS_XATTR_INLINE_MAX];
+    uint8_t list[FS_XATTR_SPECIAL_MAX];
 };
 
 /* Updates: 2. Look phase, with the inode as it is; raises need->removes and answers -EAGAIN when

@@ -215,7 +215,10 @@ _Static_assert(sizeof(struct fs_extent_disk) == 16, "pinned by the format");
 
 #define FS_XATTR_CHUNKED    0x1u
 #define FS_XATTR_INLINE_MAX 1024u
-#define FS_CHUNK_BYTES      1900u /* of a symlink or chunked value; the last may be shorter */
+/* Access lists and security.capability are never in chunks: what an item holds beside the longest
+ * of their names. 235 entries of a list. */
+#define FS_XATTR_SPECIAL_MAX 1884u
+#define FS_CHUNK_BYTES       1900u /* of a symlink or chunked value; the last may be shorter */
 
 struct fs_xattr_disk {
     le32 value_bytes;
@@ -226,6 +229,7 @@ struct fs_xattr_disk {
 };
 _Static_assert(sizeof(struct fs_xattr_disk) == 10, "pinned by the format");
 _Static_assert(10 + 255 + FS_XATTR_INLINE_MAX <= FS_ITEM_BYTES_MAX, "an item holds it");
+_Static_assert(10 + 24 + FS_XATTR_SPECIAL_MAX <= FS_ITEM_BYTES_MAX, "an item holds it");
 _Static_assert(FS_CHUNK_BYTES <= FS_ITEM_BYTES_MAX, "an item holds it");
 
 #define FS_ORPHAN_DELETE   0x1u /* no name is left: free everything */

@@ -160,8 +160,8 @@ struct namei_make {
     bool store_access;
     bool store_default;
     uint32_t list_bytes;
-    uint8_t default_list[FS_XATTR_INLINE_MAX];
-    uint8_t access_list[FS_XATTR_INLINE_MAX];
+    uint8_t default_list[FS_XATTR_SPECIAL_MAX];
+    uint8_t access_list[FS_XATTR_SPECIAL_MAX];
 };
 
 static bool is_type(const struct namei_make *make, uint32_t type)

@@ -2,7 +2,8 @@
 /*
  * Extended attributes: items, names, reading. Setting and removing: xattr_set.c.
  *
- *     XATTR item        | lengths, flags | name | value, at most FS_XATTR_INLINE_MAX bytes |
+ *     XATTR item        | lengths, flags | name | value, at most FS_XATTR_INLINE_MAX bytes, of
+ *                         special attributes (X4) FS_XATTR_SPECIAL_MAX |
  *     larger values     | lengths, flags, value id | name | and XATTR_CHUNK items of 1900 bytes
  *                         (value id << 8 | 0), (value id << 8 | 1), ...
  *
@@ -69,6 +70,23 @@ int xattr_kind_of(struct fs_name name, enum xattr_kind *out_kind)
     return -EOPNOTSUPP;
 }
 
+static uint32_t presence_of(struct fs_name name)
+{
+    if (name_equal(name, xattr_name_acl)) {
+        return FS_INODE_HAS_ACL;
+    }
+    if (name_equal(name, xattr_name_default_acl)) {
+        return FS_INODE_HAS_DEFAULT_ACL;
+    }
+    return name_equal(name, xattr_name_caps) ? FS_INODE_HAS_CAPS : 0;
+}
+
+/* Of a value that is kept with its name. */
+static uint32_t inline_max(struct fs_name name)
+{
+    return presence_of(name) != 0 ? FS_XATTR_SPECIAL_MAX : FS_XATTR_INLINE_MAX;
+}
+
 /* ---- items --------------------------------------------------------------------------------- */
 
 const char *xattr_decode(const uint8_t *data, uint32_t bytes, struct xattr_item *out_item)
@@ -90,7 +108,8 @@ const char *xattr_decode(const uint8_t *data, uint32_t bytes, struct xattr_item 
         return "attribute with impossible lengths or flags";
     }
     uint32_t inside = item.chunked ? 0 : item.value_bytes;
-    if (inside > FS_XATTR_INLINE_MAX || bytes != sizeof(disk) + disk.name_bytes + inside) {
+    /* The length first: then the name lies within the item. */
+    if (bytes != sizeof(disk) + disk.name_bytes + inside || inside > inline_max(item.name)) {
         return "attribute of wrong length";
     }
     if (item.chunked) {
@@ -219,17 +238,6 @@ int xattr_prepare(struct fs_txn *txn, uint64_t ino, const struct xattr_place *pl
     return btree_prepare(txn, &key);
 }
 
-static uint32_t presence_of(struct fs_name name)
-{
-    if (name_equal(name, xattr_name_acl)) {
-        return FS_INODE_HAS_ACL;
-    }
-    if (name_equal(name, xattr_name_default_acl)) {
-        return FS_INODE_HAS_DEFAULT_ACL;
-    }
-    return name_equal(name, xattr_name_caps) ? FS_INODE_HAS_CAPS : 0;
-}
-
 int xattr_put(struct fs_txn *txn,
               struct fs_inode *inode,
               struct fs_name name,
@@ -244,7 +252,7 @@ int xattr_put(struct fs_txn *txn,
         .flags = (uint8_t)(value->bytes != NULL ? 0 : FS_XATTR_CHUNKED),
         .name_bytes = (uint8_t)name.length,
     };
-    R5_CHECK(name.length <= FS_XATTR_NAME_BYTES_MAX && inside <= FS_XATTR_INLINE_MAX);
+    R5_CHECK(name.length <= FS_XATTR_NAME_BYTES_MAX && inside <= inline_max(name));
     memcpy(data, &disk, sizeof(disk));
     memcpy(data + sizeof(disk), name.bytes, name.length);
     if (inside > 0) {
@@ -374,11 +382,32 @@ int fs_getxattr(struct fs *fs,
 
 struct xattr_list {
     uint64_t ino;
+    bool trusted_too;
     uint64_t from; /* offset of the next item */
     char *list;
     size_t size;
     size_t bytes;
 };
+
+static bool is_listed(const struct xattr_list *list, struct fs_name name)
+{
+    enum xattr_kind kind;
+    return list->trusted_too || xattr_kind_of(name, &kind) != 0 || kind != XATTR_TRUSTED;
+}
+
+static int list_add(struct xattr_list *list, struct fs_name name)
+{
+    size_t more = name.length + 1;
+    if (list->size > 0) {
+        if (list->bytes + more > list->size) {
+            return -ERANGE;
+        }
+        memcpy(list->list + list->bytes, name.bytes, name.length);
+        list->list[list->bytes + name.length] = '\0';
+    }
+    list->bytes += more;
+    return 0;
+}
 
 /* Goes on where the last round stopped, so that any number of items is read in the end. */
 static int list_look(struct fs_reader *reader, void *context)
@@ -391,19 +420,12 @@ static int list_look(struct fs_reader *reader, void *context)
     while (error == 0 && on_xattr_of(&path, list->ino)) {
         struct xattr_item item;
         error = path_item(&path, &item);
+        if (error == 0 && is_listed(list, item.name)) {
+            error = list_add(list, item.name);
+        }
         if (error != 0) {
             break;
         }
-        size_t more = item.name.length + 1;
-        if (list->size > 0) {
-            if (list->bytes + more > list->size) {
-                error = -ERANGE;
-                break;
-            }
-            memcpy(list->list + list->bytes, item.name.bytes, item.name.length);
-            list->list[list->bytes + item.name.length] = '\0';
-        }
-        list->bytes += more;
         list->from = btree_key(&path).offset + 1;
         error = btree_next(&path);
     }
@@ -421,11 +443,12 @@ static int list_inode(struct fs_reader *reader, void *context)
 int fs_listxattr(struct fs *fs,
                  struct fs_thread *thread,
                  uint64_t ino,
+                 bool trusted_too,
                  char *list,
                  size_t size,
                  size_t *out_bytes)
 {
-    struct xattr_list look = {.ino = ino, .list = list, .size = size};
+    struct xattr_list look = {.ino = ino, .trusted_too = trusted_too, .list = list, .size = size};
     inode_lock_read(fs, ino);
     int error = op_look(fs, thread, list_inode, &look);
     if (error == 0) {

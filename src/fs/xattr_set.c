@@ -73,6 +73,12 @@ static bool is_acl(enum xattr_kind kind)
     return kind == XATTR_ACL || kind == XATTR_DEFAULT_ACL;
 }
 
+/* Kept in one item, whatever its size: read and changed within other operations' transactions. */
+static bool is_special(enum xattr_kind kind)
+{
+    return is_acl(kind) || kind == XATTR_CAPS;
+}
+
 static int check_existing(const struct xattr_set *set, const struct xattr_place *place)
 {
     if (set->value == NULL) {
@@ -105,7 +111,7 @@ static int check_value(struct xattr_set *set)
             set->value = NULL;
         }
     }
-    if (set->bytes > FS_XATTR_INLINE_MAX && (is_acl(set->kind) || set->kind == XATTR_CAPS)) {
+    if (set->bytes > FS_XATTR_SPECIAL_MAX && is_special(set->kind)) {
         return -ENOSPC;
     }
     return 0;
@@ -123,7 +129,7 @@ struct set_look {
 
 static bool is_large(const struct xattr_set *set)
 {
-    return set->value != NULL && set->bytes > FS_XATTR_INLINE_MAX;
+    return set->value != NULL && set->bytes > FS_XATTR_INLINE_MAX && !is_special(set->kind);
 }
 
 /* The record is free for this operation: unused, or naming the chunks that it has just written. */

@@ -6,6 +6,10 @@
  * kernel remembers "none"); the answer ENODATA is a lookup in memory. Never ENOSYS: that would
  * switch off all attributes of the mount.
  *
+ * trusted.* is for CAP_SYS_ADMIN. Reading and changing those attributes the kernel has checked
+ * before it asks; the list it takes as it comes, and of capabilities a request says nothing: names
+ * are shown to uid 0.
+ *
  * Thread: any worker.
  */
 #include <errno.h>
@@ -56,6 +60,7 @@ void fuse_ops_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
     int err = fs_listxattr(worker->server->fs,
                            &worker->thread,
                            ino,
+                           fuse_req_ctx(req)->uid == 0,
                            (char *)worker->payload + VALUE_OFFSET,
                            clamp(size),
                            &bytes);

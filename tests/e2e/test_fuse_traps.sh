@@ -77,6 +77,8 @@ if is_root; then
     trap_claim "an ACL set by a stranger to the group drops sgid" acl_of_a_stranger_drops_sgid
     trap_claim "a setgid directory gives its group" group_of_a_setgid_directory
     trap_claim "permissions are checked" permissions_are_checked
+    trap_claim "trusted attributes are for root alone, their names too" trusted_attributes_are_for_root
+    trap_claim "an ACL of 235 entries, and no more" access_lists_of_many_users
     trap_claim "control is for owner and root" control_is_for_owner_and_root
 fi
 

@@ -294,7 +294,7 @@ R5_MUST_CHECK int fs_getxattr(struct fs *fs,
                               size_t size,
                               size_t *out_bytes);
 /* `flags`: XATTR_CREATE, XATTR_REPLACE. system.posix_acl_* are checked and keep the mode in
- * step. */
+ * step; with more than 235 entries they are refused: -ENOSPC. */
 R5_MUST_CHECK int fs_setxattr(struct fs *fs,
                               struct fs_thread *thread,
                               uint64_t ino,
@@ -305,10 +305,12 @@ R5_MUST_CHECK int fs_setxattr(struct fs *fs,
                               bool kill_sgid);
 R5_MUST_CHECK int
 fs_removexattr(struct fs *fs, struct fs_thread *thread, uint64_t ino, struct fs_name name);
-/* Names, each ended by NUL. */
+/* Names, each ended by NUL. As with the kernel's own filesystems, those of trusted.* are not for
+ * everybody. */
 R5_MUST_CHECK int fs_listxattr(struct fs *fs,
                                struct fs_thread *thread,
                                uint64_t ino,
+                               bool trusted_too,
                                char *list,
                                size_t size,
                                size_t *out_bytes);

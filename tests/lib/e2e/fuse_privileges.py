@@ -7,7 +7,7 @@ import stat
 import struct
 import subprocess
 
-from fuse_kit import R5FS, acl, as_user, drop_caches, expect, expect_errno, put, status
+from fuse_kit import R5FS, acl, as_user, drop_caches, expect, expect_errno, get, put, status
 
 
 # ---- privileges ------------------------------------------------------------------------------
@@ -118,6 +118,43 @@ def permissions_are_checked(mnt):
 
     as_user(65534, try_it)
     os.unlink(path)
+
+
+def trusted_attributes_are_for_root(mnt):
+    path = f"{mnt}/trusted"
+    put(path, b"", mode=0o666)
+    os.setxattr(path, "trusted.secret", b"1")
+    os.setxattr(path, "user.open", b"2")
+    expect("list of root", ["trusted.secret", "user.open"], sorted(os.listxattr(path)))
+
+    def try_it():
+        expect("list of a user", ["user.open"], os.listxattr(path))
+        expect_errno("get", errno.ENODATA, os.getxattr, path, "trusted.secret")
+        expect_errno("set", errno.EPERM, os.setxattr, path, "trusted.secret", b"3")
+        expect_errno("remove", errno.EPERM, os.removexattr, path, "trusted.secret")
+
+    as_user(65534, try_it)
+    expect("value", b"1", os.getxattr(path, "trusted.secret"))
+    os.unlink(path)
+
+
+def access_lists_of_many_users(mnt):
+    """Its file stays, for check."""
+    name = "system.posix_acl_access"
+    none = 0xffffffff
+    path = f"{mnt}/many"
+    put(path, b"shared", mode=0o600)
+
+    def make_list(users):
+        named = ((2, 4, uid) for uid in range(70000, 70000 + users))
+        return acl((1, 6, none), *named, (4, 0, none), (0x10, 4, none), (0x20, 0, none))
+
+    os.setxattr(path, name, make_list(231))
+    expect("list", make_list(231), os.getxattr(path, name))
+    as_user(70000 + 230, lambda: expect("the last may read", b"shared", get(path)))
+    as_user(70000 + 231, lambda: expect_errno("others", errno.EACCES, get, path))
+    expect_errno("one more", errno.ENOSPC, os.setxattr, path, name, make_list(232))
+    expect("list", make_list(231), os.getxattr(path, name))
 
 
 def control_is_for_owner_and_root(mnt):

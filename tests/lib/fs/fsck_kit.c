@@ -222,7 +222,7 @@ static void walk_attributes(struct kit *kit, uint64_t ino)
     static char list[65536];
     static uint8_t value[FS_XATTR_VALUE_BYTES_MAX];
     size_t bytes = 0;
-    ck_assert_int_eq(fs_listxattr(kit->fs, &kit->thread, ino, list, sizeof(list), &bytes), 0);
+    ck_assert_int_eq(fs_listxattr(kit->fs, &kit->thread, ino, true, list, sizeof(list), &bytes), 0);
     for (size_t at = 0; at < bytes; at += strlen(list + at) + 1) {
         size_t value_bytes = 0;
         int error = fs_getxattr(

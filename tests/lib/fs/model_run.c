@@ -263,7 +263,8 @@ static void compare_xattrs(struct compare *compare, uint32_t id)
         }
     }
     ck_assert_int_eq(
-        fs_listxattr(kit->fs, &kit->thread, compare->inos[id], list, sizeof(list), &listed), 0);
+        fs_listxattr(kit->fs, &kit->thread, compare->inos[id], true, list, sizeof(list), &listed),
+        0);
     if (listed != expected) {
         differ(compare, id, "attribute list of %zu bytes, not %zu", listed, expected);
     }

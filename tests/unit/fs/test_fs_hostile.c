@@ -289,7 +289,8 @@ static void do_with_attributes(struct kit *kit, uint64_t ino)
     case 3: any_answer(op_set_mode(kit, ino, (uint32_t)below(07777))); break;
     case 4: any_answer(fs_evict(kit->fs, &kit->thread, ino)); break;
     default:
-        any_answer(fs_listxattr(kit->fs, &kit->thread, ino, (char *)value, sizeof(value), &bytes));
+        any_answer(
+            fs_listxattr(kit->fs, &kit->thread, ino, true, (char *)value, sizeof(value), &bytes));
         break;
     }
 }

@@ -54,7 +54,7 @@ static size_t listed(void)
 {
     static char list[65536];
     size_t bytes = 0;
-    ck_assert_int_eq(fs_listxattr(kit.fs, &kit.thread, ino, list, sizeof(list), &bytes), 0);
+    ck_assert_int_eq(fs_listxattr(kit.fs, &kit.thread, ino, true, list, sizeof(list), &bytes), 0);
     return bytes;
 }
 
@@ -129,9 +129,10 @@ START_TEST(the_list_names_all_and_is_measured_first)
         expected += strlen(name) + 1;
     }
     ck_assert_uint_eq(listed(), expected);
-    ck_assert_int_eq(fs_listxattr(kit.fs, &kit.thread, ino, NULL, 0, &bytes), 0);
+    ck_assert_int_eq(fs_listxattr(kit.fs, &kit.thread, ino, true, NULL, 0, &bytes), 0);
     ck_assert_uint_eq(bytes, expected);
-    ck_assert_int_eq(fs_listxattr(kit.fs, &kit.thread, ino, small, sizeof(small), &bytes), -ERANGE);
+    ck_assert_int_eq(fs_listxattr(kit.fs, &kit.thread, ino, true, small, sizeof(small), &bytes),
+                     -ERANGE);
     for (unsigned i = 0; i < 100; i++) {
         (void)snprintf(name, sizeof(name), "user.name-%u", i); /* always fits */
         ck_assert_int_eq(drop(name), 0);
@@ -255,6 +256,89 @@ START_TEST(setting_a_list_takes_sgid_when_told)
 }
 END_TEST
 
+/* A list of owner, `count` - 4 users, group, mask and other. Its size. */
+static size_t fill_list(uint8_t *list, unsigned count, unsigned mask)
+{
+    static const uint8_t version[] = {2, 0, 0, 0};
+    uint8_t *at = list + sizeof(version);
+
+    memcpy(list, version, sizeof(version));
+    for (unsigned i = 0; i < count; i++, at += 8) {
+        bool user = i > 0 && i < count - 3;
+        uint8_t tag = user ? 2 : i == 0 ? 1 : i == count - 3 ? 4 : i == count - 2 ? 0x10 : 0x20;
+        uint8_t perm = i == count - 2 ? (uint8_t)mask : 6;
+        const uint8_t entry[8] = {tag, 0, perm, 0, (uint8_t)i, 4, 0, 0};
+        const uint8_t nobody[4] = {0xff, 0xff, 0xff, 0xff};
+        memcpy(at, entry, sizeof(entry));
+        if (!user) {
+            memcpy(at + 4, nobody, sizeof(nobody));
+        }
+    }
+    return (size_t)(at - list);
+}
+
+START_TEST(access_lists_hold_235_entries_and_are_inherited_whole)
+{
+    static const char access[] = "system.posix_acl_access";
+    static const char inherited[] = "system.posix_acl_default";
+    static uint8_t list[4096];
+    size_t most = fill_list(list, 235, 6);
+    uint64_t dir = must_make(&kit, FS_ROOT_INO, "d", S_IFDIR | 0755);
+    ck_assert_int_eq(op_set_xattr(&kit, ino, access, list, most), 0);
+    ck_assert_int_eq(op_get_xattr(&kit, ino, access, back, sizeof(back)), (int64_t)most);
+    ck_assert_mem_eq(back, list, most);
+    ck_assert_int_eq(op_set_xattr(&kit, dir, access, list, most), 0);
+    ck_assert_int_eq(op_set_xattr(&kit, dir, inherited, list, most), 0);
+    for (unsigned i = 0; i < 40; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof(name), "sub-%u", i); /* fits */
+        uint64_t sub = must_make(&kit, dir, name, S_IFDIR | 0777);
+        ck_assert_int_eq(op_get_xattr(&kit, sub, inherited, back, sizeof(back)), (int64_t)most);
+        ck_assert_mem_eq(back, list, most);
+        ck_assert_int_eq(op_get_xattr(&kit, sub, access, back, sizeof(back)), (int64_t)most);
+        ck_assert_int_eq(op_set_mode(&kit, sub, 0740), 0);
+        ck_assert_int_eq(op_get_xattr(&kit, sub, access, back, sizeof(back)), (int64_t)most);
+        ck_assert_uint_eq(back[most - 16 + 2], 4); /* the mask follows */
+    }
+    fill_list(list, 236, 5);
+    ck_assert_int_eq(op_set_xattr(&kit, ino, access, list, most + 8), -ENOSPC);
+    ck_assert_int_eq(op_get_xattr(&kit, ino, access, back, sizeof(back)), (int64_t)most);
+    ck_assert_uint_eq(must_getattr(&kit, ino).mode & 0777, 0666);
+    ck_assert_int_eq(op_set_xattr(&kit, ino, access, list, fill_list(list, 5, 6)), 0);
+    ck_assert_int_eq(op_set_xattr(&kit, ino, access, list, fill_list(list, 235, 6)), 0);
+    ck_assert_int_eq(fs_sync(kit.fs, &kit.thread), 0);
+    kit_crash_and_mount(&kit);
+    ck_assert_int_eq(op_get_xattr(&kit, ino, access, back, sizeof(back)), (int64_t)most);
+}
+END_TEST
+
+START_TEST(other_attributes_are_not_kept_in_items_so_large)
+{
+    static uint8_t data[10 + 6 + 1025] = {0};
+    struct xattr_item item;
+    struct fs_xattr_disk disk = {.value_bytes = le32_make(1025), .name_bytes = 6};
+    memcpy(data, &disk, sizeof(disk));
+    memcpy(data + sizeof(disk), "user.x", 6);
+    ck_assert_ptr_nonnull(xattr_decode(data, sizeof(data), &item));
+}
+END_TEST
+
+START_TEST(trusted_names_are_listed_to_the_trusted)
+{
+    char list[64];
+    size_t bytes = 0;
+    ck_assert_int_eq(set_flags("trusted.x", 5, 0), 0);
+    ck_assert_int_eq(set_flags("user.x", 5, 0), 0);
+    ck_assert_uint_eq(listed(), sizeof("trusted.x") + sizeof("user.x"));
+    ck_assert_int_eq(fs_listxattr(kit.fs, &kit.thread, ino, false, NULL, 0, &bytes), 0);
+    ck_assert_uint_eq(bytes, sizeof("user.x"));
+    /* A buffer that has just room for what is shown. */
+    ck_assert_int_eq(fs_listxattr(kit.fs, &kit.thread, ino, false, list, bytes, &bytes), 0);
+    ck_assert_uint_eq(bytes, sizeof("user.x"));
+    ck_assert_str_eq(list, "user.x");
+}
+END_TEST
+
 START_TEST(items_that_cannot_be_are_refused)
 {
     static const char text[10] = "user.xABCD";
@@ -268,6 +352,14 @@ START_TEST(items_that_cannot_be_are_refused)
     ck_assert_ptr_nonnull(xattr_decode(data, 19, &item));
     ck_assert_ptr_nonnull(xattr_decode(data, 21, &item));
     ck_assert_ptr_nonnull(xattr_decode(data, 9, &item));
+    /* Nothing behind the item is looked at: the sanitizer would say so. */
+    uint8_t *cut = malloc(sizeof(disk) + 1);
+    ck_assert_ptr_nonnull(cut);
+    disk.name_bytes = 23;
+    memcpy(cut, &disk, sizeof(disk));
+    ck_assert_ptr_nonnull(xattr_decode(cut, sizeof(disk) + 1, &item));
+    free(cut);
+    disk.name_bytes = 6;
     disk.flags = 2;
     memcpy(data, &disk, sizeof(disk));
     ck_assert_ptr_nonnull(xattr_decode(data, 20, &item));
@@ -296,6 +388,9 @@ int main(void)
     tcase_add_test(values, no_room_for_a_value_leaves_the_old_one);
     tcase_add_test(values, access_lists_are_checked_and_dropped_when_plain);
     tcase_add_test(values, setting_a_list_takes_sgid_when_told);
+    tcase_add_test(values, access_lists_hold_235_entries_and_are_inherited_whole);
+    tcase_add_test(values, other_attributes_are_not_kept_in_items_so_large);
+    tcase_add_test(values, trusted_names_are_listed_to_the_trusted);
     tcase_add_test(values, items_that_cannot_be_are_refused);
     suite_add_tcase(suite, values);
     SRunner *runner = srunner_create(suite);
