@@ -115,7 +115,7 @@ static void retire_journal(struct journal *j, struct io_queue *queue)
     }
 }
 
-/* Called again while rows wait for space on a member's host. */
+/* Called again while rows wait for space on a member's host, or for readers. */
 void journal_fail_finish(struct journal *j, struct io_queue *queue)
 {
     struct reclaim *reclaim = &j->reclaim;
@@ -126,8 +126,9 @@ void journal_fail_finish(struct journal *j, struct io_queue *queue)
     }
     do {
         reclaim_batch_unlogged(j, queue);
-    } while (!reclaim->stuck && reclaim->error == 0 && j->live_rows > reclaim->failed_rows);
-    if (reclaim->stuck && reclaim->error == 0) {
+    } while (!reclaim->stuck && !reclaim->parked && reclaim->error == 0 &&
+             j->live_rows > reclaim->failed_rows);
+    if ((reclaim->stuck || reclaim->parked) && reclaim->error == 0) {
         return;
     }
     if (reclaim->error == 0 && reclaim->failed_rows == 0) {

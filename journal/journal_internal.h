@@ -107,6 +107,8 @@ struct reclaim {
     uint64_t batch_seq;         /* [lock] oldest unit of the rows in the batch, 0 = no batch */
     bool stuck;                 /* [lock] the batch waits for space on a member's host */
     uint64_t retry_ns;          /* [lock] when it is tried again */
+    bool parked;                /* [lock] rows of the batch wait for readers under their cells */
+    uint32_t granted;           /* [lock] of these, told since to hold their rows */
     uint64_t failed_rows; /* [lock] live rows that cannot be filled: too much of them is lost */
     int error;            /* [lock] write-out has ended for good: the array failed; 0 = no */
     bool draining;        /* [lock] went above the high mark, not yet below the low one */

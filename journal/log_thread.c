@@ -7,8 +7,9 @@
  *   commit               the oldest volatile write is commit_interval old; a waiter lacks room in
  *                        the transaction; a quarter of the images is dirty; a waiter lacks images
  *                        or log space and committing is what helps
- *   write out            a waiter lacks images or log space; more than half of either is used,
- *                        until 3/8; write-through, drain; nothing was asked for IDLE_NS
+ *   write out            rows parked behind readers hold their cells now; a waiter lacks images
+ *                        or log space; more than half of either is used, until 3/8;
+ *                        write-through, drain; nothing was asked for IDLE_NS
  *   tail                 an eighth of the ring would come free; a waiter needs just that; idle;
  *                        drain
  *   empty unit, tail     drain; a waiter for log space, and nothing is left to write out
@@ -195,6 +196,9 @@ enum log_work log_thread_choose(struct journal *j, uint64_t now_ns, uint64_t *ou
     enum log_work work = LOG_WORK_WAIT;
 
     *out_deadline_ns = NO_DEADLINE;
+    if (j->reclaim.parked) { /* nothing else (R3): the readers' I/O ends, and cell_granted wakes */
+        return j->reclaim.granted > 0 ? LOG_WORK_WRITE_OUT : LOG_WORK_WAIT;
+    }
     if (j->thread.stop) {
         return LOG_WORK_STOP;
     }

@@ -11,7 +11,9 @@
  *       member is missing; what is written is LOGGED, so durable (W1).
  *   R2  the role is held from freeze to the durable parity: no payload of a frozen row comes before
  *       its parity in the log (W8), and no committer ever meets such a row.
- *   R3  one batch at a time; one that is stuck on a full host stays the batch until it is through.
+ *   R3  one batch at a time; one that is stuck on a full host, or parked behind readers, stays the
+ *       batch until it is through. While it is parked the log thread takes no role: who has it may
+ *       wait for a reader that stands behind a parked row.
  *   R4  pin_seq names the oldest unit of all rows frozen since the last flush of the members; the
  *       tail does not pass it (W3).
  *   R5  a batch takes no more encode buffers than there are (head_max rows).
@@ -37,8 +39,21 @@
 #define RECLAIM_RETRY_NS     1000000000ull
 #define RECLAIM_WINDOW_ROWS  256u /* how far around a row its stripe is searched for others */
 
+/* A reader left, and a row of the batch that waited for it can go on. */
+static void cell_granted(struct row_cell *cell)
+{
+    struct journal *j = cell->context;
+
+    env_mutex_lock(&j->lock);
+    j->reclaim.granted++;
+    env_cond_signal(&j->thread.wake);
+    env_mutex_unlock(&j->lock);
+}
+
 void reclaim_init(struct journal *j, uint32_t encode_buffers)
 {
+    j->cache.cell_granted = cell_granted;
+    j->cache.cell_context = j;
     uint64_t rows = encode_buffers / stripe_encode_need(&j->cache);
 
     R5_CHECK(rows >= 1);
@@ -190,10 +205,12 @@ static int prepare(struct journal *j, struct io_queue *queue, uint64_t blocks_ma
 
 /* ---- to the members ------------------------------------------------------------------------- */
 
-/* [lock] What write_out left of the batch: nothing, or the rows that met a full host. */
-static void batch_settle(struct journal *j)
+/* [lock] What write_out left of the batch: nothing, or rows that met a full host or readers.
+ * Returns how many met readers. */
+static uint32_t batch_settle(struct journal *j)
 {
     struct reclaim *reclaim = &j->reclaim;
+    uint32_t parked = 0;
     uint32_t kept = 0;
 
     for (uint32_t i = 0; i < reclaim->head_count; i++) {
@@ -207,6 +224,7 @@ static void batch_settle(struct journal *j)
         case STRIPE_ENCODED:
             reclaim->heads[kept] = head;
             kept++;
+            parked += head->parked;
             break;
         case STRIPE_FAILED: /* frozen for ever: its images go on answering reads */
             reclaim->error = -EIO;
@@ -218,6 +236,7 @@ static void batch_settle(struct journal *j)
     if (kept == 0 && reclaim->error == 0) {
         reclaim->batch_seq = 0;
     }
+    return parked;
 }
 
 static void write_out(struct journal *j, struct io_queue *queue)
@@ -225,13 +244,17 @@ static void write_out(struct journal *j, struct io_queue *queue)
     struct reclaim *reclaim = &j->reclaim;
     int error = 0;
 
+    env_mutex_lock(&j->lock);
+    reclaim->granted = 0; /* what is granted from here on is looked at again */
+    env_mutex_unlock(&j->lock);
     if (reclaim->head_count > 0) {
         error = stripes_write_out(&j->cache, queue, reclaim->heads, reclaim->head_count);
     }
     env_mutex_lock(&j->lock);
     bool was_stuck = reclaim->stuck;
-    batch_settle(j);
-    reclaim->stuck = reclaim->head_count > 0;
+    uint32_t parked = batch_settle(j);
+    reclaim->parked = parked > 0;
+    reclaim->stuck = reclaim->head_count > parked;
     if (reclaim->stuck) {
         reclaim->retry_ns = env_now_ns() + RECLAIM_RETRY_NS;
     }

@@ -46,11 +46,12 @@ static int round_gather(struct read_job *job)
         item->settled = false;
         item->again = false;
         if (set->item_count == 0) {
-            int error = row_cell_lock_wait(cells, &item->cell, item->place.row, false); /* R2 */
+            int error =
+                row_cell_lock_wait(cells, &item->cell, one_row(item->place.row), false); /* R2 */
             if (error != 0) {
                 return error;
             }
-        } else if (!row_cell_try_lock(cells, &item->cell, item->place.row, false)) {
+        } else if (!row_cell_try_lock(cells, &item->cell, one_row(item->place.row), false)) {
             continue;
         }
         set->item_count++;

@@ -35,6 +35,7 @@
 #include "r5fs/base/env.h"
 #include "r5fs/base/msg.h"
 #include "r5fs/base/units.h"
+#include "r5fs/base/wait_check.h"
 
 #define MODULE            "member_io"
 #define IO_RESULT_PENDING 1
@@ -139,12 +140,22 @@ void io_submit(struct io_queue *queue, struct io_request *request)
     io_request_check(request);
     request->result = IO_RESULT_PENDING; /* IO1 */
     queue->in_flight++;                  /* IO2 */
+    wait_check_queued(1);
+    wait_check_submit(true);
     queue->ops->submit(queue, request);
+    wait_check_submit(false);
 }
 
 unsigned io_wait(struct io_queue *queue)
 {
-    return queue->in_flight == 0 ? 0 : queue->ops->wait(queue);
+    if (queue->in_flight == 0) {
+        return 0;
+    }
+    wait_check_kind(WAIT_FOR_IO, "io_wait");
+    wait_check_io_wait(true);
+    unsigned done = queue->ops->wait(queue);
+    wait_check_io_wait(false);
+    return done;
 }
 
 void io_drain(struct io_queue *queue)
@@ -164,6 +175,8 @@ void io_request_finish(struct io_queue *queue, struct io_request *request)
     R5_CHECK(request->result != IO_RESULT_PENDING);
     R5_CHECK(queue->in_flight > 0);
     queue->in_flight--;
+    wait_check_queued(-1);
+    wait_check_done();
     if (request->done != NULL) {
         request->done(request);
     }

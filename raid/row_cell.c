@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Locks on rows, first come, first served. A cell that is asked for goes to the end of its bucket's
- * list at once; its place in the list says whether it holds the row already.
+ * Locks on ranges of rows, first come, first served. A cell that is asked for goes to the end of
+ * the queue at once; its place there says whether it holds its rows already.
  *
- *   bucket -> [row 7 shared] -> [row 263 excl.] -> [row 7 shared] -> [row 7 excl.]
- *                holds              holds              holds         waits for both cells of row 7
+ *   queue -> [7-9 shared] -> [2 excl.] -> [8 shared] -> [9-12 excl.]   -> [3 shared]
+ *             holds           holds        holds         waits for 7-9    holds
  *
  * Invariants:
- *   C1  a cell holds its row when no earlier cell of the same row in the list excludes it; two
- *       cells exclude each other unless both are shared. Nothing is stored twice: holding is
- *       derived.
+ *   C1  a cell holds its rows when no earlier cell in the queue excludes it; two cells exclude each
+ *       other when their rows overlap, unless both are shared. Nothing is stored twice: holding is
+ *       derived, `waiting` says only who is still to be told.
  *   C2  places are never swapped, so a later reader cannot keep a waiting writer out.
  *   C3  nobody waits for a torn cell: it is the one kind that outlives its holder's I/O.
  *
- * Liveness: the event that empties the list is row_cell_unlock. A holder waits for I/O only, or for
- * a cell of a higher row (write-out takes its rows in ascending order), or it merely tries
- * (row_cell_try_lock): so the holder of the highest row never waits for a cell, and all are served.
+ * Liveness: the event that empties the queue is row_cell_unlock. A holder waits for I/O alone, or
+ * merely tries or parks further cells; the log thread does nothing but write out while one of its
+ * cells is parked. So no holder waits for a cell, and all are served.
+ * Cost: a look at each cell before one's own; there are as many as rows in write-out and readers'
+ * rounds together, some hundreds at the most.
  * Failure modes: a torn cell in the way is -EIO.
  * Thread: any.
  */
@@ -23,99 +25,163 @@
 
 #include <errno.h>
 
-#include "r5fs/base/check.h"
-
-_Static_assert((ROW_CELL_BUCKETS & (ROW_CELL_BUCKETS - 1)) == 0, "bucket = low bits of the row");
+#include "r5fs/base/wait_check.h"
 
 void row_cells_init(struct row_cells *cells)
 {
     env_mutex_init(&cells->lock);
     env_cond_init(&cells->freed);
-    for (unsigned i = 0; i < ROW_CELL_BUCKETS; i++) {
-        list_init(&cells->held[i]);
-    }
+    list_init(&cells->queue);
 }
 
 void row_cells_fini(struct row_cells *cells)
 {
-    for (unsigned i = 0; i < ROW_CELL_BUCKETS; i++) {
-        R5_CHECK(list_is_empty(&cells->held[i]));
-    }
+    R5_CHECK(list_is_empty(&cells->queue));
     env_cond_fini(&cells->freed);
     env_mutex_fini(&cells->lock);
 }
 
-static struct list_node *cell_bucket(struct row_cells *cells, struct member_block row)
+/* ---- who excludes whom ---------------------------------------------------------------------- */
+
+static bool overlap(struct row_range a, struct row_range b)
 {
-    return &cells->held[row.nr & (ROW_CELL_BUCKETS - 1)];
+    return a.first.nr < b.first.nr ? b.first.nr - a.first.nr < a.count
+                                   : a.first.nr - b.first.nr < b.count;
 }
 
-/* [lock] C1: the first cell that stands before `end` and excludes one of this row and kind. */
-static const struct row_cell *cell_find_excluding(struct list_node *bucket,
-                                                  const struct list_node *end,
-                                                  struct member_block row,
-                                                  bool exclusive)
+/* [lock] C1: the first cell before this one that excludes it; NULL when it holds its rows. */
+static const struct row_cell *find_excluding(struct row_cells *cells, const struct row_cell *cell)
 {
-    for (struct list_node *node = bucket->next; node != end; node = node->next) {
+    for (struct list_node *node = cells->queue.next; node != &cell->node; node = node->next) {
         const struct row_cell *other = container_of(node, struct row_cell, node);
-        if (other->row.nr == row.nr && (exclusive || other->exclusive)) {
+
+        if ((cell->exclusive || other->exclusive) && overlap(other->rows, cell->rows)) {
             return other;
         }
     }
     return NULL;
 }
 
+/* [lock] */
 static void
-cell_enter(struct list_node *bucket, struct row_cell *cell, struct member_block row, bool exclusive)
+enter(struct row_cells *cells, struct row_cell *cell, struct row_range rows, bool exclusive)
 {
-    cell->row = row;
+    R5_CHECK(rows.count > 0);
+    cell->rows = rows;
     cell->exclusive = exclusive;
     cell->torn = false;
-    list_add_tail(bucket, &cell->node);
+    cell->waiting = false;
+    list_init(&cell->told);
+    list_add_tail(&cells->queue, &cell->node);
+}
+
+/* [lock] Somebody left or may wait no longer: sleepers look again, parked cells that hold their
+ * rows now are gathered. */
+static void gather_granted(struct row_cells *cells, struct list_node *told)
+{
+    env_cond_broadcast(&cells->freed);
+    list_init(told);
+    list_for_each (node, &cells->queue) {
+        struct row_cell *cell = container_of(node, struct row_cell, node);
+
+        if (cell->waiting && find_excluding(cells, cell) == NULL) {
+            cell->waiting = false;
+            list_add_tail(told, &cell->told);
+        }
+    }
+}
+
+static void tell_granted(struct list_node *told)
+{
+    for (struct list_node *node = list_pop(told); node != NULL; node = list_pop(told)) {
+        struct row_cell *cell = container_of(node, struct row_cell, told);
+
+        wait_check_forbid_kinds(WAIT_FOR_ANYTHING, "granted row cell");
+        cell->granted(cell);
+        wait_check_allow_kinds("granted row cell");
+    }
+}
+
+/* ---- asking --------------------------------------------------------------------------------- */
+
+static bool hold(bool held)
+{
+    if (held) {
+        wait_check_hold(POOL_RANK_ROW_CELL, "row cell");
+    }
+    return held;
 }
 
 bool row_cell_try_lock(struct row_cells *cells,
                        struct row_cell *cell,
-                       struct member_block row,
+                       struct row_range rows,
                        bool exclusive)
 {
-    struct list_node *bucket = cell_bucket(cells, row);
-
     env_mutex_lock(&cells->lock);
-    bool free = cell_find_excluding(bucket, bucket, row, exclusive) == NULL;
-    if (free) {
-        cell_enter(bucket, cell, row, exclusive);
+    enter(cells, cell, rows, exclusive);
+    bool held = find_excluding(cells, cell) == NULL;
+    if (!held) {
+        list_remove(&cell->node);
     }
     env_mutex_unlock(&cells->lock);
-    return free;
+    return hold(held);
 }
 
 int row_cell_lock_wait(struct row_cells *cells,
                        struct row_cell *cell,
-                       struct member_block row,
+                       struct row_range rows,
                        bool exclusive)
 {
-    struct list_node *bucket = cell_bucket(cells, row);
+    struct list_node told;
     int error = 0;
 
+    wait_check_cell("row_cell_lock_wait");
+    list_init(&told);
     env_mutex_lock(&cells->lock);
-    cell_enter(bucket, cell, row, exclusive);
+    enter(cells, cell, rows, exclusive);
     for (;;) {
-        const struct row_cell *other = cell_find_excluding(bucket, &cell->node, row, exclusive);
+        const struct row_cell *other = find_excluding(cells, cell);
         if (other == NULL) {
             break;
         }
         if (other->torn) {
             list_remove(&cell->node);
-            env_cond_broadcast(&cells->freed); /* who stood behind us looks again */
-            error = -EIO;                      /* C3 */
+            gather_granted(cells, &told); /* who stood behind us looks again */
+            error = -EIO;                 /* C3 */
             break;
         }
         env_cond_wait(&cells->freed, &cells->lock);
     }
     env_mutex_unlock(&cells->lock);
+    tell_granted(&told);
+    (void)hold(error == 0); /* for the check only */
     return error;
 }
+
+bool row_cell_lock_or_park(struct row_cells *cells,
+                           struct row_cell *cell,
+                           struct row_range rows,
+                           bool exclusive)
+{
+    R5_CHECK(cell->granted != NULL);
+    env_mutex_lock(&cells->lock);
+    enter(cells, cell, rows, exclusive);
+    const struct row_cell *other = find_excluding(cells, cell);
+    R5_CHECK(other == NULL || !other->torn);
+    cell->waiting = other != NULL;
+    env_mutex_unlock(&cells->lock);
+    return other == NULL;
+}
+
+bool row_cell_is_held(struct row_cells *cells, const struct row_cell *cell)
+{
+    env_mutex_lock(&cells->lock);
+    bool held = list_is_linked(&cell->node) && !cell->waiting;
+    env_mutex_unlock(&cells->lock);
+    return held;
+}
+
+/* ---- leaving -------------------------------------------------------------------------------- */
 
 void row_cell_mark_torn(struct row_cells *cells, struct row_cell *cell)
 {
@@ -128,9 +194,14 @@ void row_cell_mark_torn(struct row_cells *cells, struct row_cell *cell)
 
 void row_cell_unlock(struct row_cells *cells, struct row_cell *cell)
 {
+    struct list_node told;
+
+    wait_check_drop(POOL_RANK_ROW_CELL);
     env_mutex_lock(&cells->lock);
     R5_CHECK(list_is_linked(&cell->node));
     list_remove(&cell->node);
-    env_cond_broadcast(&cells->freed);
+    cell->waiting = false;
+    gather_granted(cells, &told);
     env_mutex_unlock(&cells->lock);
+    tell_granted(&told);
 }

@@ -3,19 +3,21 @@
  * Brings encoded rows to the members.
  *
  *   sort by row -> cells -> one batch of writes -> failed members are faulted -> cells back -> IDLE
- *                                               \-> full device: the row stays ENCODED, torn
+ *                    |                          \-> full device: the row stays ENCODED, torn
+ *                    \-> read by others: the row stays ENCODED, parked
  *
  * Invariants:
  *   W11  (log protocol) a slot is left out only when its loss is durable on all that remain, and a
  *        member that failed a write is recorded so before its rows are called written. While that
  *        waits for room on another's host, the rows stay ENCODED, to be written once more.
  *   ST8  (stripe.c) a torn row keeps its cell.
- *   ST10 cells are taken in ascending order of rows (row_cell.c, liveness).
+ *   ST10 nobody sleeps here for a cell: what is read by others waits in the cell's queue, and the
+ *        other rows go on (row_cell.c, liveness).
  *
  * Failure modes: a failed write faults the member, the rows are whole without it; when that was one
  * member too many, the rows fail. ENOSPC and EDQUOT are nobody's fault: returned, and the member is
  * named (array_full_path) until a write-out meets room everywhere.
- * Thread: the one that writes rows out; waits for cells, its writes, and the recording of a fault.
+ * Thread: the one that writes rows out; waits for its writes, and the recording of a fault.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -71,13 +73,45 @@ static void sort_by_row(struct stripe_head **heads, uint32_t count)
     }
 }
 
-static void cells_lock(struct write_out *out)
+/* Whether the row's cell is held now; else it is parked. */
+static bool cell_take(struct stripe_cache *cache, struct stripe_head *head)
 {
+    if (head->torn) {
+        return true;
+    }
+    if (head->parked) {
+        return row_cell_is_held(cache->cells, &head->cell);
+    }
+    head->cell.granted = cache->cell_granted;
+    head->cell.context = cache->cell_context;
+    return row_cell_lock_or_park(cache->cells, &head->cell, one_row(head->row), true);
+}
+
+/* Rows that are parked go to the end and are none of this round's. */
+static void cells_take(struct write_out *out)
+{
+    uint32_t held = 0;
+
     for (uint32_t i = 0; i < out->count; i++) {
         struct stripe_head *head = out->heads[i];
-        if (!head->torn) {
-            /* Only this row's own head could have torn it. */
-            R5_CHECK(row_cell_lock_wait(out->cache->cells, &head->cell, head->row, true) == 0);
+
+        head->parked = !cell_take(out->cache, head);
+        if (!head->parked) {
+            out->heads[i] = out->heads[held];
+            out->heads[held] = head;
+            held++;
+        }
+    }
+    out->count = held;
+}
+
+/* A wait for room may be long: no reader stands behind a cell meanwhile. */
+static void cells_give_up(struct write_out *out)
+{
+    for (uint32_t i = 0; i < out->count; i++) {
+        if (out->heads[i]->parked) {
+            row_cell_unlock(out->cache->cells, &out->heads[i]->cell);
+            out->heads[i]->parked = false;
         }
     }
 }
@@ -189,17 +223,18 @@ int stripes_write_out(struct stripe_cache *cache,
     bool alive = due == 0;
 
     if (is_full_disk(due)) {
+        cells_give_up(&out);
         return due; /* the rows are as they were */
     }
-    sort_by_row(heads, count); /* ST10 */
+    sort_by_row(heads, count);
     for (uint32_t i = 0; i < count; i++) {
         R5_CHECK(heads[i]->state == STRIPE_ENCODED);
     }
-    cells_lock(&out);
+    cells_take(&out);
     if (alive) {
         out.taking = slots_taking_writes(cache->array);
         member_batch_start(cache->batch, queue, IO_WRITE, write_failed, &out);
-        for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t i = 0; i < out.count; i++) {
             write_row(&out, heads[i]);
         }
         member_batch_finish(cache->batch);
@@ -208,7 +243,7 @@ int stripes_write_out(struct stripe_cache *cache,
     } else {
         note_error(&out, due);
     }
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < out.count; i++) {
         finish_row(&out, heads[i], alive);
     }
     return out.error;

@@ -154,7 +154,7 @@ void wait_check_kind(enum wait_kind kind, const char *name)
     }
 }
 
-void wait_check_memory(enum pool_rank rank, const char *name)
+static void check_rank(enum pool_rank rank, const char *name)
 {
     const struct wait_check_thread *thread = me();
 
@@ -165,7 +165,18 @@ void wait_check_memory(enum pool_rank rank, const char *name)
             report(duty, name);
         }
     }
+}
+
+void wait_check_memory(enum pool_rank rank, const char *name)
+{
+    check_rank(rank, name);
     wait_check_kind(WAIT_FOR_MEMORY, name);
+}
+
+void wait_check_cell(const char *name)
+{
+    check_rank(POOL_RANK_ROW_CELL, name);
+    wait_check_kind(WAIT_FOR_CELL, name);
 }
 
 void wait_check_queued(int difference)

@@ -29,9 +29,10 @@
  */
 enum pool_rank {
     POOL_RANK_FUSE_NODE = 1, /* floor 4: before any filesystem lock */
-    POOL_RANK_IMAGE,     /* floor 1 and 2: images, log space and transaction credits are taken */
-    POOL_RANK_LOG_SPACE, /* together, in this order, also before any filesystem lock */
+    POOL_RANK_IMAGE,         /* floors 1 and 2: images, log space and transaction credits */
+    POOL_RANK_LOG_SPACE,     /* are taken together, before any filesystem lock */
     POOL_RANK_TXN,
+    POOL_RANK_FS_LOCK,     /* no pool: the locks of an operation on floor 3 */
     POOL_RANK_IO_UNIT,     /* by who has the writer role */
     POOL_RANK_WRITE_OUT,   /* encode buffers: the log thread's */
     POOL_RANK_MEMBER_READ, /* read sets: their holder waits for I/O and row cells */

@@ -36,6 +36,7 @@ void wait_check_drop(enum pool_rank rank);
 /* The thread may be about to wait for memory of this rank. Called also where it turns out that
  * nothing need be waited for, so that the fault shows without the shortage. */
 void wait_check_memory(enum pool_rank rank, const char *name);
+void wait_check_cell(const char *name); /* likewise, for a row cell */
 void wait_check_kind(enum wait_kind kind, const char *name);
 /* A request went onto the thread's queue, or its `done` ran. */
 void wait_check_queued(int difference);
@@ -72,6 +73,11 @@ static inline void wait_check_drop(enum pool_rank rank)
 static inline void wait_check_memory(enum pool_rank rank, const char *name)
 {
     (void)rank;
+    (void)name;
+}
+
+static inline void wait_check_cell(const char *name)
+{
     (void)name;
 }
 

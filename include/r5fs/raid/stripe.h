@@ -71,6 +71,7 @@ struct stripe_head {
     bool reconstruct;              /* fill chose reconstruct-write [writer] */
     bool parity_missing;           /* the row's parity member is lost: no parity at all [writer] */
     bool torn;                     /* a write-out met a full device half way; cell held [writer] */
+    bool parked;                   /* ENCODED: its cell waits for readers of the row [writer] */
     bool restart;                  /* fill: a read failed, plan anew [writer] */
     uint32_t unreadable;           /* fill: slots that cannot be read, one bit each [writer] */
     struct stripe_generation open; /* what is logged and not frozen [cache] */
@@ -81,12 +82,16 @@ struct stripe_head {
 };
 
 struct stripe_cache {
-    struct array *array;        /* [fixed] */
-    struct pool heads;          /* as many as images: a head is never what lacks */
-    struct pool images;         /* "stripe image" */
-    struct pool encode;         /* 4 KiB buffers of write-out alone; at least 2n */
-    struct index index;         /* row -> head [cache] */
-    struct row_cells *cells;    /* the array's */
+    struct array *array;     /* [fixed] */
+    struct pool heads;       /* as many as images: a head is never what lacks */
+    struct pool images;      /* "stripe image" */
+    struct pool encode;      /* 4 KiB buffers of write-out alone; at least 2n */
+    struct index index;      /* row -> head [cache] */
+    struct row_cells *cells; /* the array's */
+    /* The writer does not sleep for a cell: it is parked, and this is told when it holds its row
+     * (see struct row_cell). From stripe_cache_init on a function that does nothing. [fixed] */
+    void (*cell_granted)(struct row_cell *cell);
+    void *cell_context;         /* the cells' [fixed] */
     struct member_batch *batch; /* requests of fill and write-out [writer] */
 };
 
@@ -126,8 +131,9 @@ uint32_t stripe_encode_need(const struct stripe_cache *cache);
  *   a member in one request), faults members whose write fails, frees the encode buffers, gives
  *   back the cells. Rows end IDLE or FAILED. ENOSPC and EDQUOT are not a member's fault:
  *   returned, the rows they hit stay ENCODED and torn, to be written out again when there is room
- *   (their cells stay held: deriving a block of such a row is -EIO). Not flushed:
- *   array_flush_members().
+ *   (their cells stay held: deriving a block of such a row is -EIO). Rows that somebody reads under
+ *   their cells stay ENCODED and parked, to be written out again when `cell_granted` was told. Not
+ *   flushed: array_flush_members().
  * Return 0 or the first error; rows' states say which.
  */
 R5_MUST_CHECK int stripes_fill(struct stripe_cache *cache,

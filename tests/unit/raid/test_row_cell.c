@@ -31,24 +31,24 @@ START_TEST(shared_cells_of_a_row_go_together_an_exclusive_one_does_not)
     struct row_cell a;
     struct row_cell b;
     struct row_cell c;
-    ck_assert(row_cell_try_lock(&cells, &a, member_block(7), false));
-    ck_assert(row_cell_try_lock(&cells, &b, member_block(7), false));
-    ck_assert(!row_cell_try_lock(&cells, &c, member_block(7), true));
+    ck_assert(row_cell_try_lock(&cells, &a, one_row(member_block(7)), false));
+    ck_assert(row_cell_try_lock(&cells, &b, one_row(member_block(7)), false));
+    ck_assert(!row_cell_try_lock(&cells, &c, one_row(member_block(7)), true));
     row_cell_unlock(&cells, &a);
-    ck_assert(!row_cell_try_lock(&cells, &c, member_block(7), true));
+    ck_assert(!row_cell_try_lock(&cells, &c, one_row(member_block(7)), true));
     row_cell_unlock(&cells, &b);
-    ck_assert(row_cell_try_lock(&cells, &c, member_block(7), true));
-    ck_assert(!row_cell_try_lock(&cells, &a, member_block(7), false));
+    ck_assert(row_cell_try_lock(&cells, &c, one_row(member_block(7)), true));
+    ck_assert(!row_cell_try_lock(&cells, &a, one_row(member_block(7)), false));
     row_cell_unlock(&cells, &c);
 }
 END_TEST
 
-START_TEST(rows_of_one_bucket_do_not_meet)
+START_TEST(different_rows_do_not_meet)
 {
     struct row_cell a;
     struct row_cell b;
-    ck_assert(row_cell_try_lock(&cells, &a, member_block(7), true));
-    ck_assert(row_cell_try_lock(&cells, &b, member_block(7 + ROW_CELL_BUCKETS), true));
+    ck_assert(row_cell_try_lock(&cells, &a, one_row(member_block(7)), true));
+    ck_assert(row_cell_try_lock(&cells, &b, one_row(member_block(7 + 256)), true));
     row_cell_unlock(&cells, &a);
     row_cell_unlock(&cells, &b);
 }
@@ -64,7 +64,8 @@ struct waiter {
 static void wait_for_row(void *context)
 {
     struct waiter *waiter = context;
-    waiter->error = row_cell_lock_wait(&cells, &waiter->cell, member_block(7), waiter->exclusive);
+    waiter->error =
+        row_cell_lock_wait(&cells, &waiter->cell, one_row(member_block(7)), waiter->exclusive);
     atomic_store(&waiter->has_it, waiter->error == 0);
 }
 
@@ -80,7 +81,7 @@ START_TEST(a_waiter_gets_the_row_when_its_holder_is_done)
 {
     struct row_cell holder;
     struct waiter waiter = {.exclusive = false};
-    ck_assert(row_cell_try_lock(&cells, &holder, member_block(7), true));
+    ck_assert(row_cell_try_lock(&cells, &holder, one_row(member_block(7)), true));
     struct env_thread *thread = start(&waiter);
     ck_assert(!atomic_load(&waiter.has_it));
     row_cell_unlock(&cells, &holder);
@@ -95,14 +96,14 @@ START_TEST(later_readers_do_not_overtake_a_waiting_writer)
     struct row_cell reader;
     struct row_cell later;
     struct waiter writer = {.exclusive = true};
-    ck_assert(row_cell_try_lock(&cells, &reader, member_block(7), false));
+    ck_assert(row_cell_try_lock(&cells, &reader, one_row(member_block(7)), false));
     struct env_thread *thread = start(&writer);
-    ck_assert(!row_cell_try_lock(&cells, &later, member_block(7), false));
+    ck_assert(!row_cell_try_lock(&cells, &later, one_row(member_block(7)), false));
     row_cell_unlock(&cells, &reader);
     env_thread_join(thread);
     ck_assert(atomic_load(&writer.has_it));
     row_cell_unlock(&cells, &writer.cell);
-    ck_assert(row_cell_try_lock(&cells, &later, member_block(7), false));
+    ck_assert(row_cell_try_lock(&cells, &later, one_row(member_block(7)), false));
     row_cell_unlock(&cells, &later);
 }
 END_TEST
@@ -112,15 +113,121 @@ START_TEST(nobody_waits_for_a_torn_row)
     struct row_cell writer;
     struct waiter before = {.exclusive = false};
     struct row_cell after;
-    ck_assert(row_cell_try_lock(&cells, &writer, member_block(7), true));
+    ck_assert(row_cell_try_lock(&cells, &writer, one_row(member_block(7)), true));
     struct env_thread *thread = start(&before);
     row_cell_mark_torn(&cells, &writer);
     env_thread_join(thread);
     ck_assert_int_eq(before.error, -EIO);
-    ck_assert_int_eq(row_cell_lock_wait(&cells, &after, member_block(7), false), -EIO);
+    struct waiter second = {.exclusive = false};
+    env_thread_join(start(&second));
+    ck_assert_int_eq(second.error, -EIO);
     row_cell_unlock(&cells, &writer);
-    ck_assert_int_eq(row_cell_lock_wait(&cells, &after, member_block(7), false), 0);
+    ck_assert_int_eq(row_cell_lock_wait(&cells, &after, one_row(member_block(7)), false), 0);
     row_cell_unlock(&cells, &after);
+}
+END_TEST
+
+START_TEST(ranges_exclude_each_other_where_they_overlap)
+{
+    static const struct {
+        uint64_t first;
+        uint64_t count;
+        bool free;
+    } others[] = {{0, 10, true},
+                  {0, 11, false},
+                  {10, 1, false},
+                  {14, 1, false},
+                  {15, 5, true},
+                  {5, 100, false},
+                  {12, 2, false}};
+    struct row_cell holder;
+    struct row_cell other;
+
+    ck_assert(row_cell_try_lock(&cells, &holder, (struct row_range){member_block(10), 5}, true));
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        struct row_range rows = {member_block(others[i].first), others[i].count};
+        bool free = row_cell_try_lock(&cells, &other, rows, false);
+
+        ck_assert_msg(free == others[i].free, "range %zu", i);
+        if (free) {
+            row_cell_unlock(&cells, &other);
+        }
+    }
+    row_cell_unlock(&cells, &holder);
+}
+END_TEST
+
+static unsigned told;
+static struct row_cell *last_told;
+
+static void count_told(struct row_cell *cell)
+{
+    told++;
+    last_told = cell;
+}
+
+/* dm-thin's second cell from the same pool: here none is allocated, and the writer does not sleep
+ * for one either. */
+START_TEST(a_parked_cell_is_told_once_when_the_last_before_it_leaves)
+{
+    struct row_cell readers_before[2];
+    struct row_cell writer = {.granted = count_told};
+    struct row_cell later;
+
+    told = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert(row_cell_try_lock(&cells, &readers_before[i], one_row(member_block(7)), false));
+    }
+    ck_assert(!row_cell_lock_or_park(&cells, &writer, one_row(member_block(7)), true));
+    ck_assert(!row_cell_is_held(&cells, &writer));
+    ck_assert(!row_cell_try_lock(&cells, &later, one_row(member_block(7)), false)); /* C2 */
+    row_cell_unlock(&cells, &readers_before[0]);
+    ck_assert_uint_eq(told, 0);
+    row_cell_unlock(&cells, &readers_before[1]);
+    ck_assert_uint_eq(told, 1);
+    ck_assert_ptr_eq(last_told, &writer);
+    ck_assert(row_cell_is_held(&cells, &writer));
+    ck_assert(row_cell_try_lock(&cells, &later, one_row(member_block(8)), false));
+    row_cell_unlock(&cells, &later);
+    ck_assert_uint_eq(told, 1);
+    row_cell_unlock(&cells, &writer);
+}
+END_TEST
+
+START_TEST(parked_cells_are_told_in_order)
+{
+    struct row_cell holder;
+    struct row_cell parked[2] = {{.granted = count_told}, {.granted = count_told}};
+
+    told = 0;
+    ck_assert(row_cell_try_lock(&cells, &holder, one_row(member_block(7)), true));
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert(!row_cell_lock_or_park(&cells, &parked[i], one_row(member_block(7)), true));
+    }
+    row_cell_unlock(&cells, &holder);
+    ck_assert_uint_eq(told, 1);
+    ck_assert_ptr_eq(last_told, &parked[0]);
+    row_cell_unlock(&cells, &parked[0]);
+    ck_assert_uint_eq(told, 2);
+    ck_assert_ptr_eq(last_told, &parked[1]);
+    row_cell_unlock(&cells, &parked[1]);
+}
+END_TEST
+
+START_TEST(a_parked_cell_that_gives_up_lets_those_behind_it_go_on)
+{
+    struct row_cell reader;
+    struct row_cell writer = {.granted = count_told};
+    struct row_cell later;
+
+    told = 0;
+    ck_assert(row_cell_try_lock(&cells, &reader, one_row(member_block(7)), false));
+    ck_assert(!row_cell_lock_or_park(&cells, &writer, one_row(member_block(7)), true));
+    row_cell_unlock(&cells, &writer);
+    ck_assert(row_cell_try_lock(&cells, &later, one_row(member_block(7)), false));
+    row_cell_unlock(&cells, &later);
+    row_cell_unlock(&cells, &reader);
+    ck_assert_uint_eq(told, 0);
 }
 END_TEST
 
@@ -138,11 +245,11 @@ static void hammer(void *context)
         uint64_t row = (state >> 33) % HAMMER_ROWS;
         bool exclusive = (state >> 40) % 4 == 0;
         if ((state >> 45) % 2 == 0) {
-            if (row_cell_lock_wait(&cells, &cell, member_block(row), exclusive) != 0) {
+            if (row_cell_lock_wait(&cells, &cell, one_row(member_block(row)), exclusive) != 0) {
                 atomic_fetch_add(&violations, 1);
                 continue;
             }
-        } else if (!row_cell_try_lock(&cells, &cell, member_block(row), exclusive)) {
+        } else if (!row_cell_try_lock(&cells, &cell, one_row(member_block(row)), exclusive)) {
             continue;
         }
         atomic_fetch_add(exclusive ? &writers[row] : &readers[row], 1);
@@ -173,7 +280,7 @@ START_TEST(a_cell_left_behind_is_our_own_mistake)
     struct row_cell cell;
     struct row_cells own;
     row_cells_init(&own);
-    ck_assert(row_cell_try_lock(&own, &cell, member_block(1), true));
+    ck_assert(row_cell_try_lock(&own, &cell, one_row(member_block(1)), true));
     row_cells_fini(&own);
 }
 END_TEST
@@ -185,8 +292,12 @@ static Suite *row_cell_suite(void)
 
     tcase_add_checked_fixture(holding, set_up, tear_down);
     tcase_set_timeout(holding, 60);
+    tcase_add_test(holding, ranges_exclude_each_other_where_they_overlap);
+    tcase_add_test(holding, a_parked_cell_is_told_once_when_the_last_before_it_leaves);
+    tcase_add_test(holding, parked_cells_are_told_in_order);
+    tcase_add_test(holding, a_parked_cell_that_gives_up_lets_those_behind_it_go_on);
     tcase_add_test(holding, shared_cells_of_a_row_go_together_an_exclusive_one_does_not);
-    tcase_add_test(holding, rows_of_one_bucket_do_not_meet);
+    tcase_add_test(holding, different_rows_do_not_meet);
     tcase_add_test(holding, a_waiter_gets_the_row_when_its_holder_is_done);
     tcase_add_test(holding, later_readers_do_not_overtake_a_waiting_writer);
     tcase_add_test(holding, nobody_waits_for_a_torn_row);

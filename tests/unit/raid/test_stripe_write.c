@@ -209,6 +209,51 @@ END_TEST
 
 /* ---- write-out ---- */
 
+static unsigned cells_granted;
+
+static void count_granted(struct row_cell *cell)
+{
+    ck_assert_ptr_eq(cell->context, &kit);
+    cells_granted++;
+}
+
+/* Readers that derive blocks of a row hold its cell: the writer does not sleep for them. */
+START_TEST(a_row_that_is_read_waits_and_the_other_rows_are_written)
+{
+    struct row_cells *cells = NULL;
+    struct row_cell reader;
+    volume_kit_seed("a_row_that_is_read_waits_and_the_other_rows_are_written");
+    stripe_kit_open(&kit, 5, 128, true);
+    cells = array_row_cells(kit.volume.array);
+    kit.cache.cell_granted = count_granted;
+    kit.cache.cell_context = &kit;
+    cells_granted = 0;
+    for (uint64_t row = 0; row < 6; row++) {
+        stripe_kit_add_targets(&kit, row, 0x5);
+    }
+    ck_assert_int_eq(stripes_fill(&kit.cache, kit.volume.queue, kit.heads, 6), 0);
+    stripes_encode(&kit.cache, kit.heads, 6);
+    ck_assert(row_cell_try_lock(cells, &reader, (struct row_range){member_block(1), 2}, false));
+    ck_assert_int_eq(stripes_write_out(&kit.cache, kit.volume.queue, kit.heads, 6), 0);
+    for (uint32_t i = 0; i < 6; i++) {
+        bool read = kit.heads[i]->row.nr == 1 || kit.heads[i]->row.nr == 2;
+        ck_assert_int_eq(kit.heads[i]->state, read ? STRIPE_ENCODED : STRIPE_IDLE);
+        ck_assert_int_eq(kit.heads[i]->parked, read);
+        ck_assert(i < 4 || read); /* they stand at the end */
+    }
+    ck_assert_uint_eq(cells_granted, 0);
+    row_cell_unlock(cells, &reader);
+    ck_assert_uint_eq(cells_granted, 2);
+    ck_assert_int_eq(stripes_write_out(&kit.cache, kit.volume.queue, kit.heads + 4, 2), 0);
+    ck_assert_int_eq(kit.heads[4]->state, STRIPE_IDLE);
+    ck_assert_int_eq(kit.heads[5]->state, STRIPE_IDLE);
+    stripe_kit_note_targets(&kit);
+    stripe_kit_drop_heads(&kit);
+    volume_kit_expect_on_members(&kit.volume);
+    stripe_kit_close(&kit);
+}
+END_TEST
+
 START_TEST(adjacent_rows_of_a_member_are_written_in_one_request)
 {
     volume_kit_seed("adjacent_rows_of_a_member_are_written_in_one_request");
@@ -353,6 +398,7 @@ static Suite *stripe_write_suite(void)
     tcase_add_test(writing, rows_are_written_only_when_the_loss_of_their_member_is_recorded);
     tcase_add_test(writing, a_torn_row_that_was_abandoned_is_never_read_modified);
     tcase_add_test(writing, a_torn_row_with_another_member_lost_fails_rather_than_guess);
+    tcase_add_test(writing, a_row_that_is_read_waits_and_the_other_rows_are_written);
     tcase_add_test(writing, adjacent_rows_of_a_member_are_written_in_one_request);
     tcase_add_test(writing, logged_parity_is_written_as_it_stands);
     tcase_add_test(writing, a_member_lost_between_encode_and_write_out_is_left_out);
