@@ -521,10 +521,11 @@ static bool file_probe_direct(struct io_file *file)
     return false;
 }
 
-int io_file_open(struct io_file *file,
-                 const char *path,
-                 const struct io_open_options *options,
-                 int *out_holder_pid)
+/* The system's own: file or block device. */
+static int file_open(struct io_file *file,
+                     const char *path,
+                     const struct io_open_options *options,
+                     int *out_holder_pid)
 {
     struct stat status;
     int fd = -1;
@@ -579,8 +580,23 @@ out_close:
     return error;
 }
 
+int io_file_open(struct io_file *file,
+                 const char *path,
+                 const struct io_open_options *options,
+                 int *out_holder_pid)
+{
+    bool simulated = backend != NULL && backend->file_open != NULL;
+
+    return simulated ? backend->file_open(file, path, options, out_holder_pid)
+                     : file_open(file, path, options, out_holder_pid);
+}
+
 void io_file_close(struct io_file *file)
 {
+    if (backend != NULL && backend->file_close != NULL) {
+        backend->file_close(file);
+        return;
+    }
     if (file->fd >= 0 && !file->held) {
         /* A kernel worker of the ring may still hold the open file for a moment after the last
          * completion; a lock left to close() would outlive us by that. Fails only where none

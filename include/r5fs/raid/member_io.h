@@ -66,6 +66,7 @@ struct io_request {
 };
 
 struct io_queue;
+struct io_open_options;
 
 struct io_backend_ops {
     const char *name;
@@ -73,6 +74,12 @@ struct io_backend_ops {
     void (*queue_close)(struct io_queue *queue);
     void (*submit)(struct io_queue *queue, struct io_request *request);
     unsigned (*wait)(struct io_queue *queue);
+    /* NULL: files of the system. Else what io_file_open and io_file_close are. */
+    int (*file_open)(struct io_file *file,
+                     const char *path,
+                     const struct io_open_options *options,
+                     int *out_holder_pid);
+    void (*file_close)(struct io_file *file);
 };
 
 /* Embedded first in each backend's own queue structure. */

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Scenarios on a journalled volume: lives strung together, with faults and power cuts by the seed.
+ *
+ * Happy path: draw, plan, live, compare. Failure modes: sim_journal.h.
+ * Thread: outside of any fiber, but for planned calls.
+ */
+#include "sim_journal_cases.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim_journal.h"
+
+#define LIVES_MAX       4u
+#define CUT_STEPS_SHORT 600u /* within an open */
+#define CUT_STEPS_LONG  20000u
+#define OPEN_STEPS      2000u /* more than an open takes */
+#define FAULT_STEPS     6000u
+#define STREAM_FAULTS   UINT64_C(0x6661756c7473)
+#define STREAM_WORK     UINT64_C(0x776f726b)
+
+static struct sim_model model;
+
+/* The smallest everything: least ring, three members. */
+void journal_prepare_least(void)
+{
+    sim_model_init(&model);
+    life_prepare(3, 0);
+}
+
+void journal_prepare_four(void)
+{
+    sim_model_init(&model);
+    life_prepare(4, 0);
+}
+
+static void after(const struct life *life, enum sim_end end)
+{
+    if (end == SIM_ENDED && life->end == LIFE_CLOSES && life->faults == FAULTS_NONE) {
+        life_check_parity();
+    }
+}
+
+/* ---- no fault ------------------------------------------------------------------------------- */
+
+void journal_run_plain(uint64_t seed)
+{
+    struct life life;
+
+    life_draw(&life, &model, seed ^ STREAM_WORK);
+    life.end = LIFE_CLOSES;
+    life.operations *= 2;
+    after(&life, sim_world(life_main, &life));
+    /* And once more, to see it on the members. */
+    life_draw(&life, &model, seed ^ STREAM_WORK);
+    life.operations = 1;
+    life.end = LIFE_CLOSES;
+    after(&life, sim_world(life_main, &life));
+}
+
+/* ---- power cuts ----------------------------------------------------------------------------- */
+
+static void live_and_cut(uint64_t seed, void (*plan)(struct life *life, struct sim_random *faults))
+{
+    struct sim_random faults = {seed ^ STREAM_FAULTS};
+    bool recovers = false;
+    unsigned lives = 2 + sim_below(&faults, LIVES_MAX - 1);
+
+    for (unsigned i = 0; i < lives; i++) {
+        struct life life;
+        bool last = i + 1 == lives;
+        bool is_short = i > 0 && sim_one_in(&faults, 3);
+        uint32_t most = is_short ? CUT_STEPS_SHORT : CUT_STEPS_LONG;
+
+        life_draw(&life, &model, sim_random(&faults) ^ STREAM_WORK);
+        life.recovers = recovers;
+        life.end = last ? LIFE_CLOSES : life.end;
+        if (plan != NULL) {
+            plan(&life, &faults);
+        }
+        sim_cut_after(last ? UINT64_MAX : 1 + sim_below(&faults, 1 + sim_below(&faults, most)));
+        enum sim_end end = sim_world(life_main, &life);
+        after(&life, end);
+        recovers = end == SIM_CUT;
+    }
+}
+
+void journal_run_cut(uint64_t seed)
+{
+    live_and_cut(seed, NULL);
+}
+
+/* ---- one member ----------------------------------------------------------------------------- */
+
+static void kill_disk(void *context)
+{
+    sim_disk_kill(*(const unsigned *)context);
+}
+
+static unsigned victim;
+static bool victim_chosen;
+
+static void plan_member(struct life *life, struct sim_random *faults)
+{
+    life->faults = FAULTS_MEMBER;
+    if (victim_chosen || sim_one_in(faults, 3)) {
+        return;
+    }
+    victim_chosen = true;
+    victim = sim_below(faults, life_members());
+    switch (sim_below(faults, 4)) {
+    case 0: sim_disk_set_absent(victim, true); break; /* lost while the power was off */
+    case 1: sim_disk_set_error_rate(victim, 20000, 0); break;
+    case 2: sim_disk_set_error_rate(victim, 5000, 5000); break;
+    default: sim_call_after(1 + sim_below(faults, FAULT_STEPS), kill_disk, &victim); break;
+    }
+}
+
+void journal_run_member(uint64_t seed)
+{
+    struct sim_random faults = {~seed ^ STREAM_FAULTS};
+    struct life life;
+
+    life_draw(&life, &model, seed ^ STREAM_WORK);
+    life.end = LIFE_CLOSES;
+    plan_member(&life, &faults);
+    (void)sim_world(life_main, &life); /* nobody cuts it */
+    life_draw(&life, &model, ~seed ^ STREAM_WORK);
+    life.faults = FAULTS_MEMBER;
+    life.end = LIFE_CLOSES;
+    (void)sim_world(life_main, &life); /* as before */
+}
+
+void journal_run_cut_member(uint64_t seed)
+{
+    live_and_cut(seed, plan_member);
+}
+
+/* ---- the journal device --------------------------------------------------------------------- */
+
+void journal_run_no_journal(uint64_t seed)
+{
+    struct sim_random faults = {seed ^ STREAM_FAULTS};
+    struct life life;
+    unsigned journal = life_members();
+
+    life_draw(&life, &model, seed ^ STREAM_WORK);
+    life.end = LIFE_CLOSES;
+    life.faults = FAULTS_JOURNAL;
+    sim_call_after(2000 + sim_below(&faults, FAULT_STEPS), kill_disk, &journal);
+    (void)sim_world(life_main, &life); /* nobody cuts it */
+    if (life.failed) {
+        (void)sim_world(life_check_members, &life); /* as before */
+        life_check_parity();
+    }
+}
+
+/* ---- a full host ---------------------------------------------------------------------------- */
+
+static bool room_is_over;
+
+static void fill_host(void *context)
+{
+    const unsigned *disk = context;
+
+    sim_disk_set_full(*disk, !room_is_over);
+}
+
+static void free_host(void *context)
+{
+    sim_disk_set_full(*(const unsigned *)context, false);
+}
+
+static void plan_room(struct life *life, struct sim_random *faults)
+{
+    uint32_t from = OPEN_STEPS + sim_below(faults, FAULT_STEPS);
+
+    life->faults = FAULTS_ROOM;
+    victim = sim_below(faults, life_members());
+    sim_call_after(from, fill_host, &victim);
+    sim_call_after(from + 1 + sim_below(faults, FAULT_STEPS), free_host, &victim);
+}
+
+void journal_run_room(uint64_t seed)
+{
+    struct sim_random faults = {seed ^ STREAM_FAULTS};
+    struct life life;
+
+    life_draw(&life, &model, seed ^ STREAM_WORK);
+    life.end = LIFE_CLOSES;
+    life.operations *= 2;
+    plan_room(&life, &faults);
+    (void)sim_world(life_main, &life); /* nobody cuts it */
+    sim_disk_set_full(victim, false);
+    room_is_over = true;
+    bool recovers = life.closed_badly;
+    life_draw(&life, &model, ~seed ^ STREAM_WORK);
+    life.recovers = recovers;
+    life.end = LIFE_CLOSES;
+    after(&life, sim_world(life_main, &life));
+}

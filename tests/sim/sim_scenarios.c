@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The table of scenarios. */
+#include "sim_journal_cases.h"
+
+#include "sim.h"
+
+const struct sim_scenario sim_scenarios[] = {
+    {
+        .name = "journal",
+        .what = "four writers on the least of everything",
+        .prepare = journal_prepare_least,
+        .run = journal_run_plain,
+    },
+    {
+        .name = "journal-member",
+        .what = "a member fails, is absent, or answers with errors now and then",
+        .prepare = journal_prepare_four,
+        .run = journal_run_member,
+    },
+    {
+        .name = "journal-lost",
+        .what = "the journal device fails",
+        .prepare = journal_prepare_least,
+        .run = journal_run_no_journal,
+    },
+    {
+        .name = "journal-room",
+        .what = "the host of a member is full for a while",
+        .prepare = journal_prepare_least,
+        .run = journal_run_room,
+    },
+    {
+        .name = "journal-cut",
+        .what = "power cuts, also within recovery",
+        .prepare = journal_prepare_least,
+        .run = journal_run_cut,
+    },
+    {
+        .name = "journal-cut-member",
+        .what = "power cuts, and a member fails besides",
+        .prepare = journal_prepare_four,
+        .run = journal_run_cut_member,
+    },
+};
+
+const unsigned sim_scenario_count = sizeof(sim_scenarios) / sizeof(sim_scenarios[0]);
