@@ -356,8 +356,13 @@ void log_space_close_txn(struct journal *j)
 /* Something volatile exists from now on: the commit timer runs. */
 static void note_dirty(struct journal *j)
 {
-    if (j->oldest_dirty_ns == 0) {
+    bool first = j->oldest_dirty_ns == 0;
+
+    if (first) {
         j->oldest_dirty_ns = env_now_ns();
+    }
+    /* Whoever waits may wait for just this to be committed: nothing could be, when it parked. */
+    if (first || j->space.parked > 0) {
         env_cond_signal(&j->thread.wake);
     }
 }
