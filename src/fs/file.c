@@ -421,6 +421,10 @@ write_all(struct fs *fs, struct fs_thread *thread, struct file_write *write, uin
     uint32_t written = 0;
     int error = 0;
     while (write->bytes > 0) {
+        if (thread->interrupted) {
+            error = -EINTR;
+            break;
+        }
         error = write_step(fs, thread, write, blocks);
         if (error == -ENOSPC && blocks > 1) {
             blocks /= 2;

@@ -126,7 +126,7 @@ static int change_map(
     alloc->map_first = first;
     alloc->map_end = end;
     while (alloc->map_first < end) {
-        int error = map_skip(fs, thread, alloc);
+        int error = thread->interrupted ? -EINTR : map_skip(fs, thread, alloc);
         if (error == 0 && alloc->changes > 0) {
             error = op_change(fs, thread, &change);
         }
@@ -289,7 +289,7 @@ static int count_holes(struct fs *fs,
     uint64_t end = div_round_up(alloc->end, BLOCK_BYTES);
     while (alloc->look.first < end && blocks <= enough) {
         alloc->look.end = end;
-        int error = look_checked(fs, thread, &alloc->look);
+        int error = thread->interrupted ? -EINTR : look_checked(fs, thread, &alloc->look);
         if (error != 0) {
             return error;
         }

@@ -8,6 +8,7 @@
 #ifndef R5FS_FS_FS_H
 #define R5FS_FS_FS_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -38,8 +39,11 @@ struct fs_thread {
     struct io_queue *queue;
     uint8_t *scratch;
     struct journal_reservation
-        reservation;  /* the one that an operation holds; may be interrupted */
-    bool interrupted; /* set by whoever got an INTERRUPT for this thread */
+        reservation; /* the one that an operation holds; may be interrupted */
+    /* Set by whoever got an INTERRUPT for this thread. Writes and fallocate look at it between
+     * their steps and begin no other (-EINTR, or a short write). What frees space does not: it goes
+     * to its end, as nobody would come back for the rest. */
+    atomic_bool interrupted;
 };
 
 struct fs_time {

@@ -396,6 +396,47 @@ START_TEST(space_freed_but_not_committed_is_found_before_enospc)
 }
 END_TEST
 
+START_TEST(an_interrupted_write_begins_no_step)
+{
+    static uint8_t data[200 * BLOCK_BYTES];
+    uint32_t written = 0;
+    kit.thread.interrupted = true;
+    ck_assert_int_eq(fs_write(kit.fs, &kit.thread, ino, 0, data, sizeof(data), false, &written),
+                     -EINTR);
+    ck_assert_uint_eq(size_of(), 0);
+    kit.thread.interrupted = false;
+    ck_assert_int_eq(fs_write(kit.fs, &kit.thread, ino, 0, data, sizeof(data), false, &written), 0);
+    ck_assert_uint_eq(written, sizeof(data));
+}
+END_TEST
+
+START_TEST(an_interrupted_fallocate_begins_no_step)
+{
+    kit.thread.interrupted = true;
+    ck_assert_int_eq(allocate(0, 0, 64 * BLK), -EINTR);
+    ck_assert_uint_eq(size_of(), 0);
+    kit.thread.interrupted = false;
+    ck_assert_int_eq(allocate(0, 0, 64 * BLK), 0);
+    kit.thread.interrupted = true;
+    ck_assert_int_eq(allocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 64 * BLK), -EINTR);
+    ck_assert_uint_eq(blocks_of(), 64);
+    kit.thread.interrupted = false;
+}
+END_TEST
+
+/* What frees space goes to its end: nobody would come back for it. */
+START_TEST(an_interrupted_truncate_frees_everything)
+{
+    struct fs_attr attr = {.size = 0};
+    struct fs_attr out;
+    ck_assert_int_eq(allocate(0, 0, 64 * BLK), 0);
+    kit.thread.interrupted = true;
+    ck_assert_int_eq(fs_setattr(kit.fs, &kit.thread, ino, &attr, FS_SET_SIZE, &out), 0);
+    kit.thread.interrupted = false;
+    ck_assert_uint_eq(blocks_of(), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("file");
@@ -408,6 +449,7 @@ int main(void)
     tcase_add_test(data, the_largest_offset_works_and_beyond_is_efbig);
     tcase_add_test(data, appends_make_one_extent);
     tcase_add_test(data, a_write_of_many_steps_is_whole);
+    tcase_add_test(data, an_interrupted_write_begins_no_step);
     tcase_add_test(data, writing_a_directory_is_refused);
     tcase_add_test(data, a_write_drops_privileges_only_when_told);
     tcase_add_test(data, a_write_changes_mtime_and_ctime_and_not_atime);
@@ -418,6 +460,7 @@ int main(void)
     tcase_add_test(size, a_write_beyond_the_end_shows_zeros_between);
     tcase_add_test(size, a_file_of_many_extents_is_truncated_in_steps);
     tcase_add_test(size, truncate_is_undone_or_kept_as_a_whole_by_a_crash);
+    tcase_add_test(size, an_interrupted_truncate_frees_everything);
     suite_add_tcase(suite, size);
     TCase *alloc = tcase_create("fallocate");
     tcase_add_checked_fixture(alloc, setup, teardown);
@@ -428,6 +471,7 @@ int main(void)
     tcase_add_test(alloc, odd_modes_and_ranges_are_refused);
     tcase_add_test(alloc, allocating_more_than_there_is_takes_nothing);
     tcase_add_test(alloc, data_and_holes_are_found);
+    tcase_add_test(alloc, an_interrupted_fallocate_begins_no_step);
     suite_add_tcase(suite, alloc);
     TCase *full = tcase_create("full");
     tcase_add_checked_fixture(full, setup_small, teardown);
