@@ -27,6 +27,7 @@
 #include "log.h"
 #include "log_space.h"
 #include "logged_stripe.h"
+#include "r5fs/base/trace.h"
 #include "reclaim.h"
 
 #define COMMIT_EXTRA_ROUNDS \
@@ -36,11 +37,13 @@ void commit_init(struct journal *j)
 {
     j->commit.running_txn = 1;
     env_cond_init(&j->commit.ended);
+    j->commit.watch = watch_open("commit", NULL);
 }
 
 void commit_fini(struct journal *j)
 {
     R5_CHECK(!j->commit.leading);
+    watch_close(j->commit.watch);
     env_cond_fini(&j->commit.ended);
 }
 
@@ -77,6 +80,7 @@ static int write_data_rounds(struct journal *j, struct io_queue *queue)
         env_mutex_lock(&j->lock);
         log_place_dirty(j);
         env_mutex_unlock(&j->lock);
+        watch_step(j->commit.watch, "data", rounds, 0);
         error = log_batch_write(j, queue);
         env_mutex_lock(&j->lock);
         rounds = dirty_fits(j) ? 0 : rounds - 1;
@@ -98,6 +102,7 @@ static int place_rest_of_data(struct journal *j, struct io_queue *queue)
         left = j->space.dirty > 0;
         env_mutex_unlock(&j->lock);
         if (left) {
+            watch_step(j->commit.watch, "rest of the data", 0, 0);
             error = log_batch_write(j, queue);
         }
     }
@@ -198,17 +203,21 @@ static int role_take(struct journal *j)
 static int commit_lead(struct journal *j, struct io_queue *queue)
 {
     uint64_t txn = 0;
-    int error = role_take(j);
 
+    trace_add("commit.begin", 0, 0);
+    watch_enter(j->commit.watch, "the writer role", 0, 0);
+    int error = role_take(j);
     if (error == 0) {
         error = write_data_rounds(j, queue);
     }
     if (error == 0) {
+        watch_step(j->commit.watch, "the filesystem's lock", 0, 0);
         client_lock(j);
         error = close_txn(j, queue, &txn);
         client_unlock(j);
     }
     if (error == 0) {
+        watch_step(j->commit.watch, "the transaction", txn, 0);
         error = log_batch_write(j, queue);
     }
     R5_CHECK(error != 0 || txn != 0);
@@ -222,6 +231,8 @@ static int commit_lead(struct journal *j, struct io_queue *queue)
     if (txn != 0 && j->client.durable != NULL) {
         j->client.durable(j->client.context, txn, error);
     }
+    watch_leave(j->commit.watch);
+    trace_add("commit.end", txn, (uint64_t)-error);
     return error;
 }
 

@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "meta_block.h"
+#include "r5fs/journal/journal.h"
 
 static const bool moves[IO_UNIT_STATE_COUNT][IO_UNIT_STATE_COUNT] = {
     [IO_UNIT_FREE] = {[IO_UNIT_FILLING] = true},
@@ -48,7 +49,24 @@ bool io_unit_may_move(enum io_unit_state from, enum io_unit_state to)
 static void io_unit_move(struct io_unit *unit, enum io_unit_state to)
 {
     R5_CHECK(io_unit_may_move(unit->state, to)); /* U1 */
+    atomic_fetch_sub_explicit(&unit->home->in_state[unit->state], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&unit->home->in_state[to], 1, memory_order_relaxed);
     unit->state = to;
+}
+
+static uint64_t count_in(const struct io_units *units, enum io_unit_state state)
+{
+    return atomic_load_explicit(&units->in_state[state], memory_order_relaxed);
+}
+
+void io_units_count(const struct io_units *units, struct journal_units *out_count)
+{
+    *out_count = (struct journal_units){
+        .free = count_in(units, IO_UNIT_FREE),
+        .filling = count_in(units, IO_UNIT_FILLING),
+        .submitted = count_in(units, IO_UNIT_SUBMITTED),
+        .written = count_in(units, IO_UNIT_WRITTEN),
+    };
 }
 
 size_t io_units_need(uint32_t count)
@@ -69,10 +87,14 @@ void io_units_init(struct io_units *units, struct arena *arena, uint32_t count)
                                    .align = _Alignof(struct io_unit),
                                    .count = count});
     units->count = count;
+    for (unsigned state = 0; state < IO_UNIT_STATE_COUNT; state++) {
+        atomic_store(&units->in_state[state], state == IO_UNIT_FREE ? count : 0);
+    }
     list_init(&all);
     for (uint32_t i = 0; i < count; i++) {
         struct io_unit *unit = pool_get_sure(&units->pool);
         unit->buffer = arena_take(arena, IO_UNIT_BYTES, BLOCK_BYTES);
+        unit->home = units;
         unit->state = IO_UNIT_FREE;
         list_add_tail(&all, &unit->free);
     }

@@ -13,6 +13,7 @@
 #ifndef R5FS_JOURNAL_IO_UNIT_H
 #define R5FS_JOURNAL_IO_UNIT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -35,6 +36,7 @@ enum io_unit_state { IO_UNIT_STATES(IO_UNIT_ENUM) IO_UNIT_STATE_COUNT };
 #undef IO_UNIT_ENUM
 
 struct stripe_image;
+struct journal_units;
 
 struct io_unit_payload {
     const uint8_t *source;      /* copied at finish; must not change until then */
@@ -44,6 +46,7 @@ struct io_unit_payload {
 
 struct io_unit {
     struct list_node free; /* the pool's */
+    struct io_units *home; /* [fixed] */
     uint8_t *buffer;       /* [fixed] IO_UNIT_BYTES, block-aligned */
     enum io_unit_state state;
     uint64_t seq;
@@ -58,6 +61,8 @@ struct io_unit {
 struct io_units {
     struct pool pool;
     uint32_t count; /* [fixed] */
+    /* Of the units, for status: the role's holder moves them, anybody looks. */
+    _Atomic uint32_t in_state[IO_UNIT_STATE_COUNT];
 };
 
 /* Where a unit goes. */
@@ -93,6 +98,8 @@ void io_unit_submit(struct io_unit *unit,
 void io_unit_put(struct io_units *units, struct io_unit *unit);
 /* Gives back a unit that is not to be written: the journal failed. FILLING -> FREE. */
 void io_unit_abandon(struct io_units *units, struct io_unit *unit);
+/* How many are in which state now. Any thread. */
+void io_units_count(const struct io_units *units, struct journal_units *out_count);
 const char *io_unit_state_name(enum io_unit_state state);
 bool io_unit_may_move(enum io_unit_state from, enum io_unit_state to);
 

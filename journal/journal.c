@@ -408,6 +408,9 @@ void journal_get_status(struct journal *j, struct journal_status *out_status)
         status.commits = j->commit.count;
         status.log_bytes = j->log.bytes_written;
         status.parked = j->space.parked;
+        log_space_count_parked(j, &status);
+        io_units_count(&j->units, &status.units);
+        status.oldest_unit_ns = reclaim_oldest_ns(j);
         status.waiting_for_space = j->reclaim.stuck;
     }
     if (status.dirty_blocks > 0 && j->oldest_dirty_ns != 0) {

@@ -35,6 +35,7 @@
 #include "log_space.h"
 #include "logged_stripe.h"
 #include "r5fs/base/msg.h"
+#include "r5fs/base/trace.h"
 #include "reclaim.h"
 
 #define CAUSE_BYTES 96
@@ -45,6 +46,7 @@ void journal_fail_begin(struct journal *j, int error, const char *what)
     if (j->failing != 0) {
         return;
     }
+    trace_add("journal.fail", (uint64_t)-error, 0);
     j->failing = error;
     j->fail_what = what;
     msg_err(

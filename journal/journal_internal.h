@@ -27,6 +27,7 @@
 #include "meta_block.h"
 #include "r5fs/base/env.h"
 #include "r5fs/base/pool.h"
+#include "r5fs/base/watch.h"
 #include "r5fs/journal/journal.h"
 #include "r5fs/raid/stripe.h"
 
@@ -85,8 +86,9 @@ struct log_space {
     bool wanted[LOG_SPACE_CAUSES]; /* causes of the first waiters now */
     uint64_t wanted_log;           /* blocks that the first waiter for log space asks for */
     struct env_cond granted;
-    struct pool log_counter; /* "log space": counters only */
-    struct pool txn_counter; /* "transaction credit": counters only */
+    struct watch *watch[LOG_SPACE_CLASSES]; /* [fixed] who is parked */
+    struct pool log_counter;                /* "log space": counters only */
+    struct pool txn_counter;                /* "transaction credit": counters only */
 };
 
 struct commit {
@@ -95,6 +97,7 @@ struct commit {
     bool leading;         /* [lock] one commit at a time */
     uint64_t count;       /* [lock] */
     struct env_cond ended;
+    struct watch *watch; /* [fixed] the commit in flight */
     struct fs_block
         address[JOURNAL_TXN_BLOCKS_MAX];         /* [role] of the closing transaction's blocks */
     const uint8_t *data[JOURNAL_TXN_BLOCKS_MAX]; /* [role] */
@@ -114,6 +117,7 @@ struct reclaim {
     bool draining;        /* [lock] went above the high mark, not yet below the low one */
     uint64_t pin_seq;     /* [lock] oldest unit of rows frozen since the members' flush, 0 = none */
     struct log_block pin_position; /* [lock] its meta block */
+    uint64_t pin_ns;               /* [lock] since when it is in the log */
     uint64_t rows_written;         /* [lock] since open */
     struct env_cond written; /* rows got to the members, the tail moved, or neither will happen */
 };
@@ -122,6 +126,7 @@ struct log_thread {
     struct env_thread *thread; /* [fixed] NULL: none */
     struct io_queue *queue;    /* [log thread] */
     struct env_cond wake;
+    struct watch *watch;       /* [fixed] its current step */
     bool ready;                /* [lock] its queue is open, or `error` says why not */
     int error;                 /* [lock] */
     bool stop;                 /* [lock] */

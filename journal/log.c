@@ -27,6 +27,7 @@
 #include "journal_fail.h"
 #include "log_space.h"
 #include "logged_stripe.h"
+#include "r5fs/base/trace.h"
 
 void log_init(struct journal *j)
 {
@@ -205,11 +206,13 @@ static int batch_transfer(struct journal *j, struct io_queue *queue)
 
     for (uint32_t i = 0; i < log->batch_count; i++) {
         target.undurable = i;
+        trace_add("unit.submit", log->batch[i]->seq, log->batch[i]->count);
         io_unit_submit(log->batch[i], queue, &target);
     }
     io_drain(queue);
     for (uint32_t i = 0; i < log->batch_count; i++) {
         R5_CHECK(log->batch[i]->state == IO_UNIT_WRITTEN);
+        trace_add("unit.done", log->batch[i]->seq, (uint64_t)-log->batch[i]->result);
         if (error == 0) {
             error = log->batch[i]->result;
         }
@@ -273,6 +276,7 @@ int log_batch_write(struct journal *j, struct io_queue *queue)
     if (error == 0) {
         what = "flush";
         error = io_flush(queue, log->file);
+        trace_add("log.flushed", log->batch[log->batch_count - 1]->seq, (uint64_t)-error);
     }
     env_mutex_lock(&j->lock);
     for (uint32_t i = 0; i < log->batch_count && error == 0; i++) {
@@ -313,11 +317,13 @@ int log_tail_move(struct journal *j, struct io_queue *queue)
     if (to.nr == from.nr) {
         return 0;
     }
+    trace_add("tail.move", from.nr, to.nr);
     int error = array_set_log_tail(j->array, queue, to); /* W3: durable before the space is used */
     env_mutex_lock(&j->lock);
     if (error == 0) {
         j->log.tail = to;
         log_space_serve(j);
+        trace_add("tail.moved", from.nr, to.nr);
     } else {
         journal_fail_begin(j, error, "superblock write");
     }

@@ -16,6 +16,7 @@
 #include "commit.h"
 #include "log.h"
 #include "logged_stripe.h"
+#include "r5fs/base/trace.h"
 
 /* One request must fit into an empty journal: its own 4 each, one empty unit, FIXED. */
 #define LEAST_BLOCKS                                                                              \
@@ -57,6 +58,8 @@ void log_space_init(struct journal *j, uint32_t images_max)
         list_init(&space->waiting[i]);
     }
     env_cond_init(&space->granted);
+    space->watch[LOG_SPACE_DATA] = watch_open("parked writers", NULL);
+    space->watch[LOG_SPACE_TXN] = watch_open("parked operations", NULL);
     pool_init_credits(&space->log_counter, "log space", POOL_RANK_LOG_SPACE, ring);
     pool_init_credits(&space->txn_counter, "transaction credit", POOL_RANK_TXN, space->txn_max);
 }
@@ -66,6 +69,8 @@ void log_space_fini(struct journal *j)
     R5_CHECK(j->space.parked == 0);
     pool_fini(&j->space.txn_counter);
     pool_fini(&j->space.log_counter);
+    watch_close(j->space.watch[LOG_SPACE_TXN]);
+    watch_close(j->space.watch[LOG_SPACE_DATA]);
     env_cond_fini(&j->space.granted);
 }
 
@@ -254,18 +259,74 @@ void log_space_serve(struct journal *j)
     }
 }
 
+/* ---- showing -------------------------------------------------------------------------------- */
+
+/* Who lacks nothing now stands behind somebody, and waits for what that one lacks. */
+static enum log_space_cause cause_of_waiter(const struct journal *j,
+                                            const struct journal_reservation *r,
+                                            enum log_space_cause of_one_before)
+{
+    enum log_space_cause cause = cause_of(j, r);
+
+    if (cause != LOG_SPACE_NONE) {
+        return cause;
+    }
+    return of_one_before != LOG_SPACE_NONE ? of_one_before : LOG_SPACE_NO_LOG;
+}
+
+void log_space_count_parked(const struct journal *j, struct journal_status *status)
+{
+    static const enum journal_lack lacks[LOG_SPACE_CAUSES] = {
+        [LOG_SPACE_NO_TXN_ROOM] = JOURNAL_LACKS_TXN_ROOM,
+        [LOG_SPACE_NO_IMAGE] = JOURNAL_LACKS_IMAGE,
+        [LOG_SPACE_NO_LOG] = JOURNAL_LACKS_LOG,
+    };
+
+    for (unsigned class = 0; class < LOG_SPACE_CLASSES; class ++) {
+        enum log_space_cause cause = LOG_SPACE_NONE;
+
+        list_for_each (node, &j->space.waiting[class]) {
+            const struct journal_reservation *r =
+                container_of(node, struct journal_reservation, waiter);
+
+            cause = cause_of_waiter(j, r, cause);
+            status->parked_by[lacks[cause]][class]++;
+        }
+    }
+}
+
 /* ---- the door ------------------------------------------------------------------------------- */
+
+static const char *cause_name(enum log_space_cause cause)
+{
+    switch (cause) {
+    case LOG_SPACE_NO_TXN_ROOM: return "no room in the transaction";
+    case LOG_SPACE_NO_IMAGE: return "no image";
+    case LOG_SPACE_NO_LOG: return "no log space";
+    case LOG_SPACE_NONE:
+    case LOG_SPACE_CAUSES: break;
+    }
+    return "behind others";
+}
 
 /* Waits on the no-space list until granted or refused. */
 static int park_wait(struct journal *j, struct journal_reservation *r)
 {
-    struct pool *pool = cause_pool(j, cause_of(j, r));
+    enum log_space_cause cause = cause_of(j, r);
+    struct pool *pool = cause_pool(j, cause);
+    struct watch *watch = j->space.watch[class_of(r)];
 
+    trace_add("reserve.park", cause, (uint64_t)r->want_data + r->want_meta);
+    watch_enter(watch, cause_name(cause), r->want_data, r->want_meta);
     pool_note_parked(pool);
     while (list_is_linked(&r->waiter)) {
         env_cond_wait(&j->space.granted, &j->lock);
     }
-    pool_note_served(pool, (env_now_ns() - r->parked_ns) / 1000);
+    uint64_t waited_us = (env_now_ns() - r->parked_ns) / 1000;
+    pool_note_served(pool, waited_us);
+    watch_leave(watch);
+    watch_moved_here();
+    trace_add("reserve.served", r->granted, waited_us);
     return r->granted ? 0 : r->error;
 }
 

@@ -77,6 +77,8 @@ void log_space_serve(struct journal *j);
 bool log_space_wants_room(const struct journal *j);
 /* Whether the first waiter for log space could have it if so many blocks were used. */
 bool log_space_fits_if_used(const struct journal *j, uint64_t used);
+/* Fills in parked_by. */
+void log_space_count_parked(const struct journal *j, struct journal_status *status);
 /* JR, and the sums' own relations. */
 void log_space_verify(const struct journal *j);
 

@@ -34,6 +34,7 @@
 #include "log.h"
 #include "log_space.h"
 #include "r5fs/base/msg.h"
+#include "r5fs/base/trace.h"
 #include "reclaim.h"
 
 #define QUEUE_DEPTH   256u
@@ -220,12 +221,28 @@ enum log_work log_thread_choose(struct journal *j, uint64_t now_ns, uint64_t *ou
 
 /* ---- doing ---------------------------------------------------------------------------------- */
 
+static const char *work_name(enum log_work work)
+{
+    switch (work) {
+    case LOG_WORK_FAIL: return "after the journal's failure";
+    case LOG_WORK_COMMIT: return "commit";
+    case LOG_WORK_WRITE_OUT: return "write-out: the writer role";
+    case LOG_WORK_TAIL: return "tail";
+    case LOG_WORK_EMPTY: return "empty the log";
+    case LOG_WORK_WAIT:
+    case LOG_WORK_STOP: break;
+    }
+    return "?";
+}
+
 /* Errors are not lost: each piece has noted its own in the journal, and `choose` looks there. */
 static void work_do(struct journal *j, enum log_work work, bool all)
 {
     struct io_queue *queue = j->thread.queue;
     int error = 0;
 
+    trace_add("log_thread.work", work, all);
+    watch_enter(j->thread.watch, work_name(work), 0, 0);
     switch (work) {
     case LOG_WORK_FAIL: journal_fail_finish(j, queue); break;
     case LOG_WORK_COMMIT: error = commit_running(j, queue); break;
@@ -235,6 +252,7 @@ static void work_do(struct journal *j, enum log_work work, bool all)
     case LOG_WORK_WAIT:
     case LOG_WORK_STOP: break;
     }
+    watch_leave(j->thread.watch);
     if (error != 0) {
         msg_debug("log_thread", "work=%u error=%d", (unsigned)work, error);
     }
@@ -285,10 +303,12 @@ static void thread_main(void *context)
 void log_thread_init(struct journal *j)
 {
     env_cond_init(&j->thread.wake);
+    j->thread.watch = watch_open("log thread", NULL);
 }
 
 void log_thread_fini(struct journal *j)
 {
+    watch_close(j->thread.watch);
     env_cond_fini(&j->thread.wake);
 }
 

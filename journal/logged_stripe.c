@@ -151,6 +151,7 @@ static void generation_start(struct journal *j,
 {
     generation->first_seq = seq;
     generation->first_position = position;
+    generation->first_ns = env_now_ns();
     live_insert(j, generation);
     j->space.unplaced++;
 }
@@ -304,6 +305,7 @@ bool logged_stripe_freeze(struct journal *j, struct stripe_head *head)
     }
     head->closing.first_seq = head->open.first_seq;
     head->closing.first_position = head->open.first_position;
+    head->closing.first_ns = head->open.first_ns;
     live_remove(j, &head->open);
     head->open.first_seq = 0;
     head->frozen = true;
@@ -359,6 +361,7 @@ void logged_stripe_unfreeze(struct journal *j, struct stripe_head *head)
     R5_CHECK(j->space.unplaced > 0);
     j->space.unplaced--; /* the closing generation's, which generation_start counts again */
     generation_start(j, &head->open, head->closing.first_seq, head->closing.first_position);
+    head->open.first_ns = head->closing.first_ns;
     head->closing.first_seq = 0;
 }
 

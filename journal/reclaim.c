@@ -34,6 +34,7 @@
 #include "log_space.h"
 #include "logged_stripe.h"
 #include "r5fs/base/msg.h"
+#include "r5fs/base/trace.h"
 
 #define RECLAIM_BATCH_BLOCKS 64u /* 256 KiB, then the commit list is looked at */
 #define RECLAIM_RETRY_NS     1000000000ull
@@ -78,6 +79,7 @@ static void pin(struct journal *j, const struct stripe_generation *generation)
     if (reclaim->pin_seq == 0 || generation->first_seq < reclaim->pin_seq) {
         reclaim->pin_seq = generation->first_seq;
         reclaim->pin_position = generation->first_position;
+        reclaim->pin_ns = generation->first_ns;
     }
     if (reclaim->batch_seq == 0 || generation->first_seq < reclaim->batch_seq) {
         reclaim->batch_seq = generation->first_seq;
@@ -192,6 +194,8 @@ static int prepare(struct journal *j, struct io_queue *queue, uint64_t blocks_ma
     if (reclaim->head_count == 0) {
         return 0;
     }
+    trace_add("writeout.begin", reclaim->head_count, reclaim->heads[0]->row.nr);
+    watch_step(j->thread.watch, "write-out: fill", reclaim->head_count, 0);
     int error = stripes_fill(&j->cache, queue, reclaim->heads, reclaim->head_count);
     if (error != 0) {
         drop_failed(j);
@@ -200,6 +204,7 @@ static int prepare(struct journal *j, struct io_queue *queue, uint64_t blocks_ma
     env_mutex_lock(&j->lock);
     place_parity(j);
     env_mutex_unlock(&j->lock);
+    watch_step(j->thread.watch, "write-out: log parity", reclaim->head_count, 0);
     return log_batch_write(j, queue);
 }
 
@@ -248,6 +253,7 @@ static void write_out(struct journal *j, struct io_queue *queue)
     reclaim->granted = 0; /* what is granted from here on is looked at again */
     env_mutex_unlock(&j->lock);
     if (reclaim->head_count > 0) {
+        watch_step(j->thread.watch, "write-out: members", reclaim->head_count, 0);
         error = stripes_write_out(&j->cache, queue, reclaim->heads, reclaim->head_count);
     }
     env_mutex_lock(&j->lock);
@@ -255,6 +261,7 @@ static void write_out(struct journal *j, struct io_queue *queue)
     uint32_t parked = batch_settle(j);
     reclaim->parked = parked > 0;
     reclaim->stuck = reclaim->head_count > parked;
+    trace_add("writeout.end", reclaim->head_count, parked);
     if (reclaim->stuck) {
         reclaim->retry_ns = env_now_ns() + RECLAIM_RETRY_NS;
     }
@@ -312,6 +319,7 @@ void reclaim_batch_unlogged(struct journal *j, struct io_queue *queue)
 static int flush_members(struct journal *j, struct io_queue *queue)
 {
     R5_CHECK(j->reclaim.head_count == 0);
+    watch_step(j->thread.watch, "flush members", 0, 0);
     int error = array_flush_members(j->array, queue);
 
     env_mutex_lock(&j->lock);
@@ -335,6 +343,7 @@ int reclaim_move_tail(struct journal *j, struct io_queue *queue)
     if (pinned && flush_members(j, queue) != 0) {
         return 0; /* said and noted: write-out is over, the log is not */
     }
+    watch_step(j->thread.watch, "move the tail", 0, 0);
     int error = log_tail_move(j, queue);
     env_mutex_lock(&j->lock);
     env_cond_broadcast(&j->reclaim.written);
@@ -354,6 +363,17 @@ int reclaim_make_empty(struct journal *j, struct io_queue *queue)
 }
 
 /* ---- questions ------------------------------------------------------------------------------ */
+
+uint64_t reclaim_oldest_ns(const struct journal *j)
+{
+    struct list_node *first = list_first(&j->live);
+    uint64_t since = j->reclaim.pin_seq != 0 ? j->reclaim.pin_ns : UINT64_MAX;
+
+    if (first != NULL) {
+        since = min_u64(since, container_of(first, struct stripe_generation, live)->first_ns);
+    }
+    return since == UINT64_MAX ? 0 : env_now_ns() - since;
+}
 
 bool reclaim_is_behind(const struct journal *j, uint64_t seq)
 {

@@ -23,6 +23,9 @@ R5_MUST_CHECK int reclaim_make_empty(struct journal *j, struct io_queue *queue);
  * `out_why`. */
 void reclaim_say_why(struct array *array, int error, char *out_why);
 /* [lock] Whether a row first logged in unit `seq` or before is not on the members. */
+/* Age of the oldest unit with rows that are not all on the members and flushed there; 0 = none.
+ * [lock] */
+uint64_t reclaim_oldest_ns(const struct journal *j);
 bool reclaim_is_behind(const struct journal *j, uint64_t seq);
 /* [lock] Whether waiting for rows has no end that can be foreseen. */
 bool reclaim_is_halted(const struct journal *j);

@@ -17,12 +17,14 @@
 #include "member_state.h"
 #include "r5fs/base/env.h"
 #include "r5fs/base/msg.h"
+#include "r5fs/base/trace.h"
 
 void member_move(struct member *member, uint32_t slot, enum member_state to, const char *cause)
 {
     R5_CHECK(member_state_may_move(member->state, to));
     bool at_start = member->state == MEMBER_MISSING;
     member->state = to;
+    trace_add("member.state", slot, (uint64_t)to);
     member->since_ns = at_start ? 0 : env_realtime_ns();
     int written = snprintf(member->cause, sizeof(member->cause), "%s", cause);
     R5_CHECK(written >= 0); /* a long cause is cut */

@@ -135,11 +135,22 @@ static void io_request_check(const struct io_request *request)
     }
 }
 
+static const char *op_name(enum io_op op)
+{
+    switch (op) {
+    case IO_READ: return "read";
+    case IO_WRITE: return "write";
+    case IO_FLUSH: return "flush";
+    }
+    return "?";
+}
+
 void io_submit(struct io_queue *queue, struct io_request *request)
 {
     io_request_check(request);
     request->result = IO_RESULT_PENDING; /* IO1 */
     queue->in_flight++;                  /* IO2 */
+    watch_enter(request->file->watch, op_name(request->op), request->offset_bytes, 0);
     wait_check_queued(1);
     wait_check_submit(true);
     queue->ops->submit(queue, request);
@@ -175,6 +186,8 @@ void io_request_finish(struct io_queue *queue, struct io_request *request)
     R5_CHECK(request->result != IO_RESULT_PENDING);
     R5_CHECK(queue->in_flight > 0);
     queue->in_flight--;
+    watch_leave(request->file->watch);
+    watch_moved_here();
     wait_check_queued(-1);
     wait_check_done();
     if (request->done != NULL) {
@@ -573,6 +586,7 @@ static int file_open(struct io_file *file,
         }
     }
     *file = opened;
+    file->watch = watch_open("I/O", path);
     return 0;
 
 out_close:
@@ -606,5 +620,7 @@ void io_file_close(struct io_file *file)
     if (file->fd >= 0) {
         (void)close(file->fd); /* what had to be durable was flushed before */
     }
+    watch_close(file->watch);
+    file->watch = NULL;
     file->fd = -1;
 }

@@ -94,6 +94,29 @@ struct journal_limits {
     uint32_t meta_step; /* metadata blocks one reservation may ask for */
 };
 
+/* What a parked reservation lacks. */
+enum journal_lack {
+    JOURNAL_LACKS_TXN_ROOM,
+    JOURNAL_LACKS_IMAGE,
+    JOURNAL_LACKS_LOG,
+    JOURNAL_LACKS,
+};
+
+/* With what it stands in line: first in, first out within each. */
+enum journal_class {
+    JOURNAL_CLASS_DATA,
+    JOURNAL_CLASS_TXN,
+    JOURNAL_CLASSES,
+};
+
+/* Io units, by state. */
+struct journal_units {
+    uint64_t free;
+    uint64_t filling;
+    uint64_t submitted;
+    uint64_t written; /* not known to be durable */
+};
+
 struct journal_status {
     enum journal_mode mode;
     uint64_t ring_blocks;
@@ -103,9 +126,12 @@ struct journal_status {
     uint64_t oldest_dirty_ns; /* age of the oldest volatile write, 0 = none */
     uint64_t seq;             /* of the newest durable unit */
     uint64_t commits;
-    uint64_t log_bytes;     /* written to the log since open */
-    uint64_t parked;        /* requests on the no-space list now */
-    bool waiting_for_space; /* write-out waits for room on a member's host: array_full_path */
+    uint64_t log_bytes; /* written to the log since open */
+    uint64_t parked;    /* requests on the no-space list now */
+    uint64_t parked_by[JOURNAL_LACKS][JOURNAL_CLASSES];
+    struct journal_units units;
+    uint64_t oldest_unit_ns; /* age of the oldest unit with rows not all on the members, 0 = none */
+    bool waiting_for_space;  /* write-out waits for room on a member's host: array_full_path */
     struct journal_recovered recovered;
 };
 

@@ -20,6 +20,7 @@
 #include "r5fs/base/arena.h"
 #include "r5fs/base/check.h"
 #include "r5fs/base/list.h"
+#include "r5fs/base/watch.h"
 
 #define IO_IOVECS_MAX 64u /* pieces of one request */
 
@@ -43,8 +44,9 @@ struct io_file {
     bool read_only;
     bool held; /* the lock is the caller's and stays */
     uint64_t size_bytes;
-    const char *path;   /* as given; lives as long as the file */
-    void *backend_data; /* a simulator's */
+    const char *path;    /* as given; lives as long as the file */
+    void *backend_data;  /* a simulator's */
+    struct watch *watch; /* what is in flight to it */
 };
 
 struct io_request {

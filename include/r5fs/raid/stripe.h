@@ -58,6 +58,7 @@ struct stripe_generation {
     struct list_node live; /* in order of first_seq, when first_seq != 0 [cache] */
     uint64_t first_seq;    /* oldest unit with a payload of it, 0 = nothing logged [cache] */
     struct log_block first_position; /* of that unit's meta block [cache] */
+    uint64_t first_ns;               /* when that was [cache] */
 };
 
 struct stripe_head {
