@@ -112,15 +112,13 @@ static bool is_zero(const uint8_t *bytes, size_t count)
 /* A page of `own` that no other table shares. */
 static uint8_t *page_of_own(uint8_t **own, uint8_t *const *other, uint64_t page)
 {
+    static const uint8_t zeros[BLOCK_BYTES];
+
     if (own[page] != NULL && own[page] != other[page]) {
         return own[page];
     }
     uint8_t *fresh = page_new();
-    if (own[page] != NULL) {
-        memcpy(fresh, own[page], BLOCK_BYTES);
-    } else {
-        memset(fresh, 0, BLOCK_BYTES);
-    }
+    memcpy(fresh, own[page] != NULL ? own[page] : zeros, BLOCK_BYTES);
     own[page] = fresh;
     return fresh;
 }

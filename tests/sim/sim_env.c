@@ -327,7 +327,7 @@ static void *thread_scratch(void)
 {
     static _Alignas(max_align_t) uint8_t outside[ENV_SCRATCH_BYTES]; /* of whoever is no fiber */
 
-    return sim_state.current != NULL ? sim_state.current->scratch : outside;
+    return sim_state.current != NULL ? sim_state.scratch[sim_state.current->id] : outside;
 }
 
 static void sleep_ns(uint64_t ns)

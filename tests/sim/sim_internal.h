@@ -43,7 +43,6 @@ struct env_thread {
     uint64_t runnable_since;        /* step */
     const void *held[SIM_HELD_MAX]; /* reader locks */
     unsigned held_count;
-    _Alignas(max_align_t) uint8_t scratch[ENV_SCRATCH_BYTES]; /* the real code's own */
 };
 
 struct sim_trace {
@@ -61,6 +60,8 @@ struct sim_state {
     uint64_t steps;
     uint64_t hash; /* of every choice so far */
     struct env_thread fibers[SIM_FIBERS_MAX];
+    _Alignas(max_align_t) uint8_t scratch[SIM_FIBERS_MAX][ENV_SCRATCH_BYTES];
+    unsigned fiber_count;       /* used so far */
     struct env_thread *current; /* NULL outside of a life */
     struct sim_trace trace[SIM_TRACE_STEPS];
 };

@@ -576,7 +576,7 @@ void life_draw(struct life *life, struct sim_model *model, uint64_t seed)
     static const uint32_t images[] = {16, 24, 64, 300};
 
     *life = (struct life){.model = model, .random = {seed}, .io_units = 2};
-    life->operations = 10 + sim_below(&life->random, 60);
+    life->operations = 8 + sim_below(&life->random, 40);
     life->images_max = images[sim_below(&life->random, sizeof(images) / sizeof(images[0]))];
     life->io_units += sim_one_in(&life->random, 4) ? sim_below(&life->random, 7) : 0;
     life->write_through = sim_one_in(&life->random, 8);

@@ -50,7 +50,6 @@ void journal_run_plain(uint64_t seed)
 
     life_draw(&life, &model, seed ^ STREAM_WORK);
     life.end = LIFE_CLOSES;
-    life.operations *= 2;
     after(&life, sim_world(life_main, &life));
     /* And once more, to see it on the members. */
     life_draw(&life, &model, seed ^ STREAM_WORK);

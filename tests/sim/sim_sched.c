@@ -283,7 +283,7 @@ survey(struct env_thread *runnable[SIM_FIBERS_MAX], unsigned *out_count, bool *o
 
     *out_count = 0;
     *out_parked = false;
-    for (unsigned i = 0; i < SIM_FIBERS_MAX; i++) {
+    for (unsigned i = 0; i < sim_state.fiber_count; i++) {
         struct env_thread *fiber = &sim_state.fibers[i];
         if (fiber->state == FIBER_BLOCKED && fiber->deadline_ns <= sim_state.now_ns) {
             fiber->timed_out = true;
@@ -439,7 +439,7 @@ static unsigned waiters_of(const void *on, struct env_thread *waiters[SIM_FIBERS
 {
     unsigned count = 0;
 
-    for (unsigned i = 0; i < SIM_FIBERS_MAX; i++) {
+    for (unsigned i = 0; i < sim_state.fiber_count; i++) {
         struct env_thread *fiber = &sim_state.fibers[i];
         if (fiber->state == FIBER_BLOCKED && fiber->wait_on == on) {
             waiters[count++] = fiber;
@@ -532,6 +532,9 @@ int sim_fiber_start(struct env_thread **out_fiber,
             fiber->id = i;
         }
     }
+    if (fiber != NULL && fiber->id >= sim_state.fiber_count) {
+        sim_state.fiber_count = fiber->id + 1;
+    }
     SIM_EXPECT(fiber != NULL, "more than %u threads", SIM_FIBERS_MAX);
     SIM_EXPECT(strlen(name) < SIM_NAME_BYTES, "thread name %s is too long", name);
     if (fiber->stack == NULL) {
@@ -543,7 +546,7 @@ int sim_fiber_start(struct env_thread **out_fiber,
     fiber->run_context = context;
     fiber->started = false;
     fiber->held_count = 0;
-    memset(fiber->scratch, 0, sizeof(fiber->scratch));
+    memset(sim_state.scratch[fiber->id], 0, sizeof(sim_state.scratch[0]));
     fiber->wait_what = NULL;
     fiber->wait_on = NULL;
     fiber->deadline_ns = SIM_NEVER;
