@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The table of scenarios. */
-#include "sim_journal_cases.h"
-
 #include "sim.h"
+#include "sim_fs.h"
+#include "sim_journal_cases.h"
 
 const struct sim_scenario sim_scenarios[] = {
     {
@@ -40,6 +40,24 @@ const struct sim_scenario sim_scenarios[] = {
         .what = "power cuts, and a member fails besides",
         .prepare = journal_prepare_four,
         .run = journal_run_cut_member,
+    },
+    {
+        .name = "fs",
+        .what = "four users of a mounted filesystem",
+        .prepare = fs_prepare,
+        .run = fs_run_plain,
+    },
+    {
+        .name = "fs-cut",
+        .what = "power cuts under a mounted filesystem",
+        .prepare = fs_prepare,
+        .run = fs_run_cut,
+    },
+    {
+        .name = "fs-cut-member",
+        .what = "power cuts under a mounted filesystem, and a member is lost besides",
+        .prepare = fs_prepare,
+        .run = fs_run_cut_member,
     },
 };
 
