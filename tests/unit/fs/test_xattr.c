@@ -315,10 +315,11 @@ END_TEST
 START_TEST(other_attributes_are_not_kept_in_items_so_large)
 {
     static uint8_t data[10 + 6 + 1025] = {0};
+    static const char name[6] = "user.x";
     struct xattr_item item;
     struct fs_xattr_disk disk = {.value_bytes = le32_make(1025), .name_bytes = 6};
     memcpy(data, &disk, sizeof(disk));
-    memcpy(data + sizeof(disk), "user.x", 6);
+    memcpy(data + sizeof(disk), name, sizeof(name));
     ck_assert_ptr_nonnull(xattr_decode(data, sizeof(data), &item));
 }
 END_TEST
