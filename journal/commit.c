@@ -28,6 +28,7 @@
 #include "log_space.h"
 #include "logged_stripe.h"
 #include "r5fs/base/trace.h"
+#include "r5fs/base/wait_check.h"
 #include "reclaim.h"
 
 #define COMMIT_EXTRA_ROUNDS \
@@ -288,6 +289,7 @@ static void wait_written(struct journal *j)
 
 int journal_commit(struct journal *j, struct io_queue *queue, uint64_t txn)
 {
+    wait_check_memory(POOL_RANK_IMAGE, "journal_commit");
     env_mutex_lock(&j->lock);
     R5_CHECK(txn <= j->commit.running_txn);
     if (j->mode == JOURNAL_READ_ONLY) {

@@ -17,6 +17,7 @@
 #include "log.h"
 #include "logged_stripe.h"
 #include "r5fs/base/trace.h"
+#include "r5fs/base/wait_check.h"
 
 /* One request must fit into an empty journal: its own 4 each, one empty unit, FIXED. */
 #define LEAST_BLOCKS                                                                              \
@@ -336,6 +337,7 @@ int journal_reserve(struct journal *j,
                     uint32_t meta_blocks)
 {
     R5_CHECK(r->data_blocks == 0 && r->meta_blocks == 0);
+    wait_check_memory(POOL_RANK_IMAGE, "journal_reserve");
     r->want_data = data_blocks;
     r->want_meta = meta_blocks;
     r->granted = false;
@@ -359,6 +361,9 @@ int journal_reserve(struct journal *j,
         }
     }
     env_mutex_unlock(&j->lock);
+    if (error == 0) {
+        wait_check_hold(POOL_RANK_TXN, "journal reservation");
+    }
     return error;
 }
 
@@ -378,6 +383,7 @@ void journal_release(struct journal *j, struct journal_reservation *r)
 {
     struct log_space *space = &j->space;
 
+    wait_check_drop(POOL_RANK_TXN);
     if (r->data_blocks == 0 && r->meta_blocks == 0) {
         return;
     }

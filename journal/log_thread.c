@@ -35,6 +35,7 @@
 #include "log_space.h"
 #include "r5fs/base/msg.h"
 #include "r5fs/base/trace.h"
+#include "r5fs/base/wait_check.h"
 #include "reclaim.h"
 
 #define QUEUE_DEPTH   256u
@@ -262,6 +263,7 @@ static void run(struct journal *j)
 {
     enum log_work work = LOG_WORK_WAIT;
 
+    wait_check_forbid_kinds(WAIT_FOR_MEMORY | WAIT_FOR_CELL, "log thread"); /* T1 */
     env_mutex_lock(&j->lock);
     while (work != LOG_WORK_STOP) {
         uint64_t deadline = NO_DEADLINE;

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "fs_internal.h"
+#include "r5fs/base/wait_check.h"
 
 #define NANOSECONDS 1000000000u
 
@@ -41,15 +42,18 @@ static struct env_rwlock *lock_of(struct fs *fs, uint64_t ino)
 void inode_lock_read(struct fs *fs, uint64_t ino)
 {
     env_rwlock_read(lock_of(fs, ino));
+    wait_check_hold(POOL_RANK_FS_LOCK, "inode lock");
 }
 
 void inode_lock_write(struct fs *fs, uint64_t ino)
 {
     env_rwlock_write(lock_of(fs, ino));
+    wait_check_hold(POOL_RANK_FS_LOCK, "inode lock");
 }
 
 void inode_unlock(struct fs *fs, uint64_t ino)
 {
+    wait_check_drop(POOL_RANK_FS_LOCK);
     env_rwlock_unlock(lock_of(fs, ino));
 }
 

@@ -27,6 +27,7 @@
 
 #include "fs_internal.h"
 #include "r5fs/base/msg.h"
+#include "r5fs/base/wait_check.h"
 
 static struct buffer *buffer_from_dirty(struct list_node *node)
 {
@@ -128,11 +129,24 @@ int txn_begin(struct fs_txn *txn,
     return 0;
 }
 
+/* Whoever has it waits for I/O alone: the commit that a waiter needs closes under it. */
+static void op_lock(struct fs *fs)
+{
+    env_mutex_lock(&fs->op_lock);
+    wait_check_hold(POOL_RANK_FS_LOCK, "op lock");
+}
+
+static void op_unlock(struct fs *fs)
+{
+    wait_check_drop(POOL_RANK_FS_LOCK);
+    env_mutex_unlock(&fs->op_lock);
+}
+
 int txn_lock(struct fs_txn *txn)
 {
     struct fs *fs = txn->fs;
     R5_CHECK(!txn->locked);
-    env_mutex_lock(&fs->op_lock);
+    op_lock(fs);
     int error = fs->stopped ? -EIO : 0;
     txn->locked = true;
     if (error == 0 && txn->nodes_left > 0) {
@@ -140,7 +154,7 @@ int txn_lock(struct fs_txn *txn)
     }
     if (error != 0) {
         txn->locked = false;
-        env_mutex_unlock(&fs->op_lock);
+        op_unlock(fs);
     }
     return error;
 }
@@ -174,7 +188,7 @@ void txn_end(struct fs_txn *txn)
     txn->pin_count = 0;
     if (txn->locked) {
         txn->locked = false;
-        env_mutex_unlock(&fs->op_lock);
+        op_unlock(fs);
     }
     journal_release(fs->journal, &txn->thread->reservation);
     freespace_unreserve(fs, (uint64_t)txn->allocate_left + txn->nodes_left);
@@ -247,14 +261,12 @@ void txn_write_data(struct fs_txn *txn, struct fs_block block, const uint8_t *da
 
 static void client_lock(void *context)
 {
-    struct fs *fs = context;
-    env_mutex_lock(&fs->op_lock);
+    op_lock(context);
 }
 
 static void client_unlock(void *context)
 {
-    struct fs *fs = context;
-    env_mutex_unlock(&fs->op_lock);
+    op_unlock(context);
 }
 
 static uint32_t client_seal(void *context)

@@ -367,6 +367,7 @@ START_TEST(freed_blocks_are_forgotten_unless_logged)
     for (uint32_t i = 0; i < 40; i++) {
         journal_write(m.j, &reservation, fs_block(2 + 3 * (uint64_t)i), page);
     }
+    journal_release(m.j, &reservation);
     journal_discard(m.j, fs_block(0), 60);
     journal_verify(m.j);
     ck_assert_uint_eq(model_status(&m).dirty_blocks, 20);
