@@ -45,7 +45,8 @@
 #define LOCK_LINE_BYTES   256u
 #define LOCK_SCANS        8u
 
-static const struct io_backend_ops *backend; /* chosen once, at start */
+static const struct io_backend_ops *backend; /* chosen at start */
+static bool may_fall_back;                   /* AUTO: threads will do */
 
 /* ---- backend ------------------------------------------------------------------------------- */
 
@@ -54,6 +55,7 @@ int io_backend_choose(enum io_backend wanted)
     const char *why = "";
     int error = 0;
 
+    may_fall_back = wanted == IO_BACKEND_AUTO;
     if (wanted == IO_BACKEND_THREADS) {
         backend = &member_threads_ops;
         return 0;
@@ -75,6 +77,7 @@ int io_backend_choose(enum io_backend wanted)
 void io_backend_use(const struct io_backend_ops *ops)
 {
     backend = ops;
+    may_fall_back = false;
 }
 
 const char *io_backend_name(void)
@@ -93,6 +96,12 @@ int io_queue_open(struct io_queue **out_queue, struct arena *arena, uint32_t dep
     }
     struct io_queue *queue = NULL;
     int error = backend->queue_open(&queue, arena, depth);
+    if (error == -ENOMEM && may_fall_back && backend == &member_uring_ops) {
+        /* The probe's ring was smaller: rings count against RLIMIT_MEMLOCK. */
+        msg_warn(MODULE, "io_uring refused, using threads: RLIMIT_MEMLOCK is too small for rings");
+        backend = &member_threads_ops;
+        error = backend->queue_open(&queue, arena, depth);
+    }
     if (error != 0) {
         return error;
     }

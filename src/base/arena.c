@@ -47,6 +47,7 @@ int arena_init(struct arena *arena, size_t size_bytes, bool try_lock)
     *arena = (struct arena){.base = base, .size_bytes = size_bytes};
     if (try_lock) {
         arena->locked = mlock(base, size_bytes) == 0;
+        arena->lock_error = arena->locked ? 0 : errno;
     }
 #ifdef MADV_POPULATE_WRITE
     if (try_lock && !arena->locked && madvise(base, size_bytes, MADV_POPULATE_WRITE) != 0 &&

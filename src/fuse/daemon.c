@@ -70,20 +70,18 @@ int fuse_serve_exit_code(int error)
 /* ---- the process ----------------------------------------------------------------------------- */
 
 /* Writing for others' memory: the kernel then lets us use the last of it, instead of waiting for
- * us. Both want privileges; without them all works, only less certain when memory is short. */
-static void ask_for_memory_care(void)
+ * us. Both want privileges; without them all works, only less certain when memory is short. What
+ * was refused is in the status. */
+static void ask_for_memory_care(struct memory_care *care)
 {
     static const char least_likely[] = "-1000";
 
-    if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0) {
-        msg_info(
-            "mount", "not an I/O flusher for the kernel errno=%d (needs CAP_SYS_RESOURCE)", errno);
-    }
+    care->flusher_error = prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) == 0 ? 0 : errno;
     int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    care->oom_error = fd < 0 ? errno : 0;
     if (fd >= 0) {
-        ssize_t wrote = write(fd, least_likely, sizeof(least_likely) - 1);
-        if (wrote < 0) {
-            msg_debug("mount", "the out-of-memory score stays errno=%d", errno);
+        if (write(fd, least_likely, sizeof(least_likely) - 1) < 0) {
+            care->oom_error = errno;
         }
         (void)close(fd); /* a file of /proc */
     }
@@ -173,7 +171,7 @@ static int serve_to_the_end(struct serve *serve, int signal_fd)
 static int start(struct serve *serve, int *out_signal_fd)
 {
     *out_signal_fd = open_signals();
-    ask_for_memory_care();
+    ask_for_memory_care(&serve->care);
     int err = *out_signal_fd < 0 ? -errno : serve_start(serve);
     return fuse_serve_exit_code(err);
 }

@@ -31,6 +31,14 @@
 struct fuse_session;
 struct fuse_server;
 
+/* What was asked of the kernel so that we get on when memory is short: 0, or why it was refused, as
+ * errno. None is needed. */
+struct memory_care {
+    int lock_error;    /* mlock of all data memory */
+    int flusher_error; /* PR_SET_IO_FLUSHER */
+    int oom_error;     /* the least likely to be killed */
+};
+
 /* One thread that receives and answers requests. [its own] but for what is marked. */
 struct fuse_worker {
     struct fuse_server *server; /* [fixed] */
@@ -42,6 +50,7 @@ struct fuse_worker {
     struct env_mutex lock;
     uint64_t unique;          /* of that request, 0 = none [lock] */
     _Atomic int tid;          /* 0 before and after its life [any] */
+    struct watch *watch;      /* the request in hand [fixed] */
     atomic_bool reading;      /* in read(2) of the descriptor [any] */
     _Atomic uint64_t handled; /* requests, for status [any] */
     int start_error;          /* of opening its queue [starter, after ready] */
@@ -62,7 +71,7 @@ struct fuse_server {
     struct mount_options options; /* [fixed before serving] */
     const char *mountpoint;       /* [fixed] */
     uid_t owner;                  /* [fixed] who mounted */
-    bool memory_locked;           /* [fixed] */
+    struct memory_care care;      /* [fixed] */
     struct fuse_session *session; /* [fixed before serving] libfuse's */
     int fd;                       /* [fixed before serving] /dev/fuse */
     int ended_fd;                 /* [fixed] eventfd: a worker has ended */

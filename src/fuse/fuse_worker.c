@@ -20,6 +20,7 @@
 #include "fuse_worker.h"
 
 #include <errno.h>
+#include <linux/fuse.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -27,7 +28,10 @@
 #include "fuse_ops.h"
 #include "fuse_raw.h"
 #include "r5fs/base/msg.h"
+#include "r5fs/base/watch.h"
 
+/* A request may be large; what it waits for is watched by itself. */
+#define REQUEST_PATIENCE  4u
 #define REQUEST_BYTES_MAX (FUSE_RAW_WRITE_HEAD_BYTES + FUSE_IO_BYTES)
 
 static _Thread_local struct fuse_worker *current;
@@ -66,6 +70,9 @@ bool fuse_worker_enter(struct fuse_worker *worker, struct arena *arena)
     struct fuse_server *server = worker->server;
 
     current = worker;
+    worker->watch = watch_open("request", NULL);
+    watch_set_patience(worker->watch, REQUEST_PATIENCE);
+    watch_here(worker->watch);
     worker->start_error = io_queue_open(&worker->thread.queue, arena, FUSE_QUEUE_DEPTH);
     let_signal_in();
 
@@ -96,6 +103,8 @@ void fuse_worker_leave(struct fuse_worker *worker)
     env_cond_broadcast(&server->changed);
     env_mutex_unlock(&server->lock);
     R5_CHECK(write(server->ended_fd, &one, sizeof(one)) == sizeof(one));
+    watch_here(NULL);
+    watch_close(worker->watch);
     current = NULL;
 }
 
@@ -106,6 +115,7 @@ static uint8_t *request_of(const struct fuse_worker *worker)
 
 static void answer(struct fuse_worker *worker, uint8_t *request, size_t bytes)
 {
+    const struct fuse_in_header *in = (const void *)request;
     struct fuse_buf buffer = {.size = bytes, .mem = request, .fd = -1};
 
     /* Before the reply: whoever got one finds its request counted. */
@@ -115,11 +125,13 @@ static void answer(struct fuse_worker *worker, uint8_t *request, size_t bytes)
     worker->request = request;
     worker->thread.interrupted = false;
     env_mutex_unlock(&worker->lock);
+    watch_enter(worker->watch, "opcode, inode", in->opcode, in->nodeid);
 
     if (!fuse_raw_handle(worker, request, bytes)) {
         fuse_session_process_buf(worker->server->session, &buffer);
     }
 
+    watch_leave(worker->watch);
     env_mutex_lock(&worker->lock);
     worker->unique = 0;
     worker->request = NULL;

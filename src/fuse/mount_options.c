@@ -24,14 +24,16 @@
 
 #include "r5fs/fuse/fuse.h"
 
-#define COMMIT_DEFAULT_MS  5000u
-#define COMMIT_SECONDS_MAX 300u
-#define IO_UNITS_DEFAULT   8u
-#define IO_UNITS_MIN       2u
-#define IO_UNITS_MAX       64u
-#define THREADS_MIN        2u
-#define THREADS_MAX        64u
-#define WORD_BYTES         512u
+#define WATCHDOG_DEFAULT_S   30u
+#define WATCHDOG_SECONDS_MAX 86400u
+#define COMMIT_DEFAULT_MS    5000u
+#define COMMIT_SECONDS_MAX   300u
+#define IO_UNITS_DEFAULT     8u
+#define IO_UNITS_MIN         2u
+#define IO_UNITS_MAX         64u
+#define THREADS_MIN          2u
+#define THREADS_MAX          64u
+#define WORD_BYTES           512u
 
 R5_PRINTF(2, 3) static int refuse(char *out_why, const char *format, ...)
 {
@@ -297,6 +299,7 @@ parse_count(struct mount_options *options, const char *name, const char *value, 
         {"stripes", MOUNT_STRIPES_MIN, UINT32_MAX / 2, &options->stripes, 1},
         {"threads", THREADS_MIN, THREADS_MAX, &options->threads, 1},
         {"commit", 1, COMMIT_SECONDS_MAX, &options->commit_interval_ms, 1000},
+        {"watchdog", 0, WATCHDOG_SECONDS_MAX, &options->watchdog_s, 1},
     };
 
     for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
@@ -412,6 +415,7 @@ void mount_options_init(struct mount_options *options, bool is_root)
         .memory_bytes = MOUNT_MEMORY_BYTES_DEFAULT,
         .io_units = IO_UNITS_DEFAULT,
         .commit_interval_ms = COMMIT_DEFAULT_MS,
+        .watchdog_s = WATCHDOG_DEFAULT_S,
         .backend = IO_BACKEND_AUTO,
         .journal_mode = MOUNT_JOURNAL_AS_KEPT,
         .kernel_flags = is_root ? 0 : MS_NOSUID | MS_NODEV,

@@ -32,9 +32,11 @@
 
 #include "mount_table.h"
 #include "r5fs/base/msg.h"
+#include "r5fs/base/watch.h"
 #include "r5fs/raid/stripe.h"
 
 #define LOCK_WAIT_MS         5000u
+#define NS_PER_SECOND        UINT64_C(1000000000)
 #define QUEUE_DEPTH          64u
 #define WORKERS_DEFAULT_MIN  8u
 #define WORKERS_DEFAULT_MAX  32u
@@ -173,6 +175,7 @@ static int take_memory(struct serve *serve)
                 strerror(-err));
         return err;
     }
+    serve->care.lock_error = serve->arena.lock_error;
     if (!serve->arena.locked) {
         msg_info("mount",
                  "memory is not locked: under memory pressure it may be swapped out "
@@ -241,7 +244,7 @@ static int start_workers(struct serve *serve)
     server->options = *options;
     server->mountpoint = serve->mountpoint;
     server->owner = getuid();
-    server->memory_locked = serve->arena.locked;
+    server->care = serve->care;
     serve->stage = SERVE_WORKERS;
     int err = fuse_server_start(server, &serve->arena, worker_count(options), node_count(options));
     if (err != 0) {
@@ -356,11 +359,23 @@ static int mount_session(struct serve *serve)
     return err;
 }
 
+/* Before there is anything to watch: a recovery that stands still is to be seen, too. */
+static void start_watchdog(const struct serve *serve)
+{
+    uint32_t seconds = serve->options->mount.watchdog_s;
+    int err = seconds == 0 ? 0 : watchdog_start(seconds * NS_PER_SECOND);
+
+    if (err != 0) {
+        msg_warn("mount", "no watchdog: its thread cannot be started err=%d", err);
+    }
+}
+
 static int start_all(struct serve *serve)
 {
     int err = take_memory(serve);
 
     if (err == 0) {
+        start_watchdog(serve);
         err = assemble(serve);
     }
     if (err == 0) {
@@ -436,6 +451,7 @@ int serve_stop(struct serve *serve)
                           array_stop_writing(serve->array, serve->thread.queue),
                           "writing the last superblocks");
     }
+    watchdog_stop(); /* the last writes were watched, too; names of files go now */
     if (serve->stage >= SERVE_ASSEMBLED) {
         array_close(serve->array);
     }

@@ -32,6 +32,7 @@ struct serve {
     struct fs *fs;
     struct fuse_server server;
     dev_t device; /* of the mount; 0: not known */
+    struct memory_care care;
     bool read_only;
     char why[FUSE_SERVE_WHY_BYTES];
 };

@@ -65,7 +65,7 @@ int status_gather_mounted(struct fuse_worker *worker, struct status_facts *facts
     facts->write_through = facts->fs.write_through;
     facts->read_only = facts->fs.read_only;
     facts->label = facts->fs.label[0] != '\0' ? facts->fs.label : facts->label;
-    facts->memory_locked = server->memory_locked;
+    facts->care = server->care;
     facts->fuse_flags = server->agreed;
     facts->threads = server->worker_count;
     for (uint32_t i = 0; i < server->worker_count; i++) {

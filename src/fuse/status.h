@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "fuse_server.h"
 #include "r5fs/base/pool.h"
 #include "r5fs/base/units.h"
 #include "r5fs/fs/fs.h"
@@ -54,7 +55,7 @@ struct status_facts {
     uint64_t requests;   /* taken up since the mount */
     uint32_t fuse_flags; /* as agreed with the kernel */
     uint32_t threads;
-    bool memory_locked;
+    struct memory_care care;
     bool have_fs;
     bool have_journal;
     bool read_only;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The status as JSON: integers in bytes and epoch seconds, the same keys in every state, null where
- * nothing is known. Schema r5fs.status 1.1; a new key raises the minor, a changed one the major.
+ * nothing is known. Schema r5fs.status 1.2; a new key raises the minor, a changed one the major.
  */
 #include <inttypes.h>
+#include <string.h>
 
 #include "status_out.h"
 
@@ -41,6 +42,13 @@ static void put_pool(struct text_out *out, const struct status_facts *facts)
     text_out_put(out, "\"damaged\":%s}", facts->have_fs ? bool_word(facts->fs.damaged) : "null");
 }
 
+/* null: it was granted (or nothing is mounted). Names of errors are the same everywhere. */
+static void put_care(struct text_out *out, bool known, const char *key, int error)
+{
+    text_out_put(out, ",");
+    put_string(out, key, known && error != 0 ? strerrorname_np(error) : NULL);
+}
+
 static void put_daemon(struct text_out *out, const struct status_facts *facts)
 {
     bool known = facts->mounted != NULL;
@@ -51,7 +59,12 @@ static void put_daemon(struct text_out *out, const struct status_facts *facts)
     put_optional(out, "requests", known, facts->requests);
     text_out_put(out, ",");
     put_optional(out, "fuse_flags", known, facts->fuse_flags);
-    text_out_put(out, ",\"memory_locked\":%s}", known ? bool_word(facts->memory_locked) : "null");
+    text_out_put(
+        out, ",\"memory_locked\":%s", known ? bool_word(facts->care.lock_error == 0) : "null");
+    put_care(out, known, "memory_lock_error", facts->care.lock_error);
+    put_care(out, known, "io_flusher_error", facts->care.flusher_error);
+    put_care(out, known, "oom_score_error", facts->care.oom_error);
+    text_out_put(out, "}");
 }
 
 static void put_array(struct text_out *out, const struct status_facts *facts)
@@ -93,6 +106,37 @@ static void put_recovered(struct text_out *out, const struct status_facts *facts
     text_out_put(out, "}");
 }
 
+static void put_log(struct text_out *out, bool known, const struct journal_status *journal)
+{
+    static const char *const lacks[JOURNAL_LACKS] = {
+        [JOURNAL_LACKS_TXN_ROOM] = "transaction_room",
+        [JOURNAL_LACKS_IMAGE] = "image",
+        [JOURNAL_LACKS_LOG] = "log_space",
+    };
+
+    put_optional(out,
+                 "oldest_unit_s",
+                 known && journal->oldest_unit_ns != 0,
+                 journal->oldest_unit_ns / NS_PER_SECOND);
+    text_out_put(out, ",\"units\":{");
+    put_optional(out, "free", known, journal->units.free);
+    text_out_put(out, ",");
+    put_optional(out, "filling", known, journal->units.filling);
+    text_out_put(out, ",");
+    put_optional(out, "submitted", known, journal->units.submitted);
+    text_out_put(out, ",");
+    put_optional(out, "written", known, journal->units.written);
+    text_out_put(out, "},\"no_space\":{");
+    for (unsigned i = 0; i < JOURNAL_LACKS; i++) {
+        text_out_put(out, "%s\"%s\":{", i > 0 ? "," : "", lacks[i]);
+        put_optional(out, "data", known, journal->parked_by[i][JOURNAL_CLASS_DATA]);
+        text_out_put(out, ",");
+        put_optional(out, "transaction", known, journal->parked_by[i][JOURNAL_CLASS_TXN]);
+        text_out_put(out, "}");
+    }
+    text_out_put(out, "},");
+}
+
 static void put_journal(struct text_out *out, const struct status_facts *facts)
 {
     const struct journal_status *journal = &facts->journal;
@@ -131,6 +175,7 @@ static void put_journal(struct text_out *out, const struct status_facts *facts)
     put_optional(out, "parked", known, journal->parked);
     text_out_put(
         out, ",\"waiting_for_space\":%s,", known ? bool_word(journal->waiting_for_space) : "null");
+    put_log(out, known, journal);
     put_recovered(out, facts);
     text_out_put(out, "}");
 }
@@ -169,13 +214,14 @@ static void put_pools(struct text_out *out, const struct status_facts *facts)
         put_string(out, "name", pool->name);
         text_out_put(out,
                      ",\"size\":%" PRIu64 ",\"in_use\":%" PRIu64 ",\"high_water\":%" PRIu64
-                     ",\"failures\":%" PRIu64 ",\"parked\":%" PRIu64 ",\"longest_wait_us\":%" PRIu64
-                     "}",
+                     ",\"failures\":%" PRIu64 ",\"parked\":%" PRIu64 ",\"parked_ever\":%" PRIu64
+                     ",\"longest_wait_us\":%" PRIu64 "}",
                      pool->size,
                      pool->in_use,
                      pool->high_water,
                      pool->failures,
                      pool->parked,
+                     pool->parked_ever,
                      pool->longest_wait_us);
     }
     text_out_put(out, "]");
@@ -196,7 +242,7 @@ static void put_actions(struct text_out *out, const struct status_facts *facts)
 void status_out_json(struct text_out *out, const struct status_facts *facts)
 {
     text_out_put(out,
-                 "{\"schema\":{\"name\":\"r5fs.status\",\"major\":1,\"minor\":1},\"time\":%" PRIu64
+                 "{\"schema\":{\"name\":\"r5fs.status\",\"major\":1,\"minor\":2},\"time\":%" PRIu64
                  ",",
                  facts->time_s);
     put_optional(out, "pid", facts->mounted != NULL, facts->pid);

@@ -137,34 +137,80 @@ static void put_buffered(struct text_out *out, const struct status_facts *facts)
 static void put_pools(struct text_out *out, const struct status_facts *facts)
 {
     text_out_put(out,
-                 "\n%-24s %10s %10s %10s %8s %7s %12s\n",
+                 "\n%-24s %10s %10s %10s %8s %7s %8s %12s\n",
                  "memory",
                  "size",
                  "in use",
                  "highest",
                  "lacked",
                  "parked",
+                 "ever",
                  "longest us");
     for (unsigned i = 0; i < facts->pool_count; i++) {
         const struct pool_stats *pool = &facts->pools[i];
         text_out_put(out,
                      "%-24s %10" PRIu64 " %10" PRIu64 " %10" PRIu64 " %8" PRIu64 " %7" PRIu64
-                     " %12" PRIu64 "\n",
+                     " %8" PRIu64 " %12" PRIu64 "\n",
                      pool->name,
                      pool->size,
                      pool->in_use,
                      pool->high_water,
                      pool->failures,
                      pool->parked,
+                     pool->parked_ever,
                      pool->longest_wait_us);
     }
+}
+
+static void put_log(struct text_out *out, const struct journal_status *journal)
+{
+    static const char *const lacks[JOURNAL_LACKS] = {
+        [JOURNAL_LACKS_TXN_ROOM] = "room in the transaction",
+        [JOURNAL_LACKS_IMAGE] = "a stripe image",
+        [JOURNAL_LACKS_LOG] = "log space",
+    };
+
     text_out_put(out,
-                 "requests  %" PRIu64 ", commits %" PRIu64 ", log seq %" PRIu64
-                 ", memory %slocked\n",
+                 "io units  %" PRIu64 " free, %" PRIu64 " filling, %" PRIu64 " submitted, %" PRIu64
+                 " written",
+                 journal->units.free,
+                 journal->units.filling,
+                 journal->units.submitted,
+                 journal->units.written);
+    if (journal->oldest_unit_ns != 0) {
+        text_out_put(out,
+                     "; oldest not on the members %" PRIu64 " s",
+                     journal->oldest_unit_ns / NS_PER_SECOND);
+    }
+    text_out_put(out, "\n");
+    for (unsigned i = 0; i < JOURNAL_LACKS; i++) {
+        text_out_put(out,
+                     "no space  %s: %" PRIu64 " writers, %" PRIu64 " operations wait\n",
+                     lacks[i],
+                     journal->parked_by[i][JOURNAL_CLASS_DATA],
+                     journal->parked_by[i][JOURNAL_CLASS_TXN]);
+    }
+}
+
+static void put_care(struct text_out *out, const char *what, int error)
+{
+    if (error == 0) {
+        text_out_put(out, "memory    %s\n", what);
+    } else {
+        text_out_put(out, "memory    not %s: refused, %s\n", what, strerrordesc_np(error));
+    }
+}
+
+static void put_daemon(struct text_out *out, const struct status_facts *facts)
+{
+    text_out_put(out,
+                 "requests  %" PRIu64 ", commits %" PRIu64 ", log seq %" PRIu64 "\n",
                  facts->requests,
                  facts->journal.commits,
-                 facts->journal.seq,
-                 facts->memory_locked ? "" : "not ");
+                 facts->journal.seq);
+    put_care(out, "locked", facts->care.lock_error);
+    put_care(out, "given as to an I/O flusher", facts->care.flusher_error);
+    put_care(out, "kept from the out-of-memory killer", facts->care.oom_error);
 }
 
 void status_out_text(struct text_out *out, const struct status_facts *facts, bool verbose)
@@ -181,5 +227,7 @@ void status_out_text(struct text_out *out, const struct status_facts *facts, boo
     }
     if (verbose && facts->mounted != NULL) {
         put_pools(out, facts);
+        put_log(out, &facts->journal);
+        put_daemon(out, facts);
     }
 }

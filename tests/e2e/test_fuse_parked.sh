@@ -60,6 +60,19 @@ for ((i = 0; i < 100; i++)); do
     sleep 0.1
 done
 claim "writers are parked, and status answers" [ "${count:-0}" -ge 3 ]
+claim "each is counted by what it lacks" eval 'timeout 10 "$R5FS" status "$inner" --json | python3 -c "
+import json, sys
+status = json.load(sys.stdin)
+journal = status[\"journal\"]
+lacks = journal[\"no_space\"]
+assert sum(sum(by.values()) for by in lacks.values()) == journal[\"parked\"] >= 3, journal
+assert sum(journal[\"units\"].values()) == 8, journal
+pools = {pool[\"name\"]: pool for pool in status[\"pools\"]}
+names = {\"transaction_room\": \"transaction credit\", \"image\": \"stripe image\", \"log_space\": \"log space\"}
+assert sum(pools[name][\"parked\"] for name in names.values()) == journal[\"parked\"], pools
+assert sum(pools[name][\"parked_ever\"] for name in names.values()) >= 3, pools
+"'
+claim "and shown to people" eval 'timeout 10 "$R5FS" status "$inner" -v | grep -E "^no space .*: ([1-9][0-9]* writers|.* [1-9][0-9]* operations wait)"'
 claim "so do names" timeout 10 ls -l "$inner"
 for pid in "${pids[@]}"; do kill -9 "$pid"; done
 claim "parked writers can be killed" all_dead_within 10 "${pids[@]}"

@@ -23,6 +23,7 @@ struct arena {
     bool growing;      /* [fixed] */
     bool sealed;       /* after this a request is our own mistake */
     bool locked;       /* mlock succeeded */
+    int lock_error;    /* else why not, as errno; 0 = not tried */
     void *chunks;      /* growing: chain of what was taken */
 };
 

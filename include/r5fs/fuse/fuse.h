@@ -44,6 +44,7 @@ struct mount_options {
     uint32_t stripes; /* images at most, 0 = as memory allows */
     uint32_t threads; /* 0 = by the number of processors */
     uint32_t commit_interval_ms;
+    uint32_t watchdog_s; /* without progress for so long is said; 0 = never */
     enum io_backend backend;
     enum mount_journal_mode journal_mode;
     unsigned long kernel_flags; /* MS_NOSUID and the like, as the last word left them */

@@ -30,6 +30,7 @@ START_TEST(defaults_are_the_documented_ones)
     ck_assert_uint_eq(options.memory_bytes, MOUNT_MEMORY_BYTES_DEFAULT);
     ck_assert_uint_eq(options.io_units, 8);
     ck_assert_uint_eq(options.commit_interval_ms, 5000);
+    ck_assert_uint_eq(options.watchdog_s, 30);
     ck_assert(!options.read_only && !options.degraded && !options.norecovery);
     ck_assert_int_eq(options.backend, IO_BACKEND_AUTO);
     ck_assert_int_eq(options.journal_mode, MOUNT_JOURNAL_AS_KEPT);
@@ -39,7 +40,7 @@ END_TEST
 START_TEST(each_option_sets_what_it_says)
 {
     ck_assert_int_eq(parse_as_root("ro,degraded,norecovery,memory=1G,io_units=4,stripes=1000,"
-                                   "commit=7,threads=3,backend=threads,"
+                                   "commit=7,watchdog=0,threads=3,backend=threads,"
                                    "journal_mode=write-through,fsname=pool"),
                      0);
     ck_assert(options.read_only && options.degraded && options.norecovery);
@@ -47,6 +48,7 @@ START_TEST(each_option_sets_what_it_says)
     ck_assert_uint_eq(options.io_units, 4);
     ck_assert_uint_eq(options.stripes, 1000);
     ck_assert_uint_eq(options.commit_interval_ms, 7000);
+    ck_assert_uint_eq(options.watchdog_s, 0);
     ck_assert_uint_eq(options.threads, 3);
     ck_assert_int_eq(options.backend, IO_BACKEND_THREADS);
     ck_assert_int_eq(options.journal_mode, MOUNT_JOURNAL_WRITE_THROUGH);
@@ -80,6 +82,8 @@ START_TEST(a_wrong_value_is_refused_by_name)
     refuse_naming("threads=4x", "threads");
     refuse_naming("commit=-1", "commit");
     refuse_naming("commit=", "commit");
+    refuse_naming("watchdog=-1", "watchdog");
+    refuse_naming("watchdog=100000", "watchdog");
     refuse_naming("io_units=1", "io_units");
     refuse_naming("io_units=65", "io_units");
     refuse_naming("stripes=127", "128");

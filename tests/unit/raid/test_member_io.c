@@ -558,6 +558,44 @@ START_TEST(where_io_uring_is_refused_threads_take_over_and_the_message_says_why)
 }
 END_TEST
 
+/* The probe's ring fits into RLIMIT_MEMLOCK, those of the queues do not. */
+START_TEST(where_only_larger_rings_are_refused_threads_take_over_too)
+{
+    struct arena own;
+    struct io_queue *lane = NULL;
+    uint8_t *block = NULL;
+
+    arena_init_growing(&own);
+    block = arena_take(&own, BLOCK_BYTES, BLOCK_BYTES);
+    struct io_open_options options = {.lock = true, .probe_direct = true};
+    ck_assert_int_eq(truncate(path, 2 * BLOCK_BYTES), 0);
+    ck_assert_int_eq(io_file_open(&file, path, &options, &holder), 0);
+    ck_assert_int_eq(io_backend_choose(IO_BACKEND_AUTO), 0);
+    ck_assert_str_eq(io_backend_name(), "io_uring");
+    forbid_io_uring(ENOMEM);
+    ck_assert_int_eq(io_queue_open(&lane, &own, 8), 0);
+    ck_assert_str_eq(io_backend_name(), "threads");
+    memset(block, 7, BLOCK_BYTES);
+    ck_assert_int_eq(io_write(lane, &file, BLOCK_BYTES, block, BLOCK_BYTES), 0);
+    io_queue_close(lane);
+    io_file_close(&file);
+    arena_fini(&own);
+}
+END_TEST
+
+START_TEST(who_demands_io_uring_is_told_that_its_rings_are_refused)
+{
+    struct arena own;
+    struct io_queue *lane = NULL;
+
+    arena_init_growing(&own);
+    ck_assert_int_eq(io_backend_choose(IO_BACKEND_URING), 0);
+    forbid_io_uring(ENOMEM);
+    ck_assert_int_eq(io_queue_open(&lane, &own, 8), -ENOMEM);
+    arena_fini(&own);
+}
+END_TEST
+
 static Suite *member_io_suite(void)
 {
     Suite *suite = suite_create("member_io");
@@ -589,6 +627,8 @@ static Suite *member_io_suite(void)
     tcase_add_test(files, the_chosen_backend_has_its_name);
     tcase_add_loop_test(
         files, where_io_uring_is_refused_threads_take_over_and_the_message_says_why, 0, 3);
+    tcase_add_test(files, where_only_larger_rings_are_refused_threads_take_over_too);
+    tcase_add_test(files, who_demands_io_uring_is_told_that_its_rings_are_refused);
     suite_add_tcase(suite, transfers);
     suite_add_tcase(suite, files);
     return suite;
