@@ -220,8 +220,8 @@ static void park(struct model *m, struct waiter *waiter, uint32_t data, uint32_t
     }
 }
 
-/* The test's own thread stands for many: what it holds is another's, as far as the checks of who may
- * wait go. */
+/* The test's own thread stands for many: what it holds is another's, as far as the checks of who
+ * may wait go. */
 static int reserve_for_another(struct model *m,
                                struct journal_reservation *reservation,
                                uint32_t data,
