@@ -182,6 +182,9 @@ static void client_durable(void *context, uint64_t txn, int result)
     SIM_EXPECT(txn < life->model->closed_count, "a transaction is durable that never closed");
     SIM_EXPECT(result == 0 || life->faults == FAULTS_JOURNAL, "durable: error %d", result);
     life->failed = life->failed || result != 0;
+    if (result == 0) {
+        sim_model_told(life->model, txn);
+    }
 }
 
 /* ---- operations ----------------------------------------------------------------------------- */
@@ -258,20 +261,22 @@ static void change_meta(struct worker *worker)
 static void commit(struct worker *worker)
 {
     struct life *life = worker->life;
+    uint64_t closed = life->model->closed_count - 1;
     uint64_t txn = journal_running_txn(life->journal);
 
     if (judge(life, "commit", journal_commit(life->journal, worker->queue, txn))) {
-        sim_model_commit(life->model, txn);
+        sim_model_commit(life->model, closed, txn);
     }
 }
 
 static void drain(struct worker *worker)
 {
     struct life *life = worker->life;
+    uint64_t closed = life->model->closed_count - 1;
     uint64_t txn = journal_running_txn(life->journal);
 
     if (judge(life, "drain", journal_drain(life->journal, worker->queue))) {
-        sim_model_commit(life->model, txn);
+        sim_model_commit(life->model, closed, txn);
     }
 }
 
@@ -282,8 +287,8 @@ static void discard(struct worker *worker)
     uint32_t count = 1 + sim_below(&worker->random, DATA_RUN_MAX);
 
     env_mutex_lock(life->op);
-    life->discards++;
     for (uint32_t i = 0; i < count && first + i < MODEL_DATA; i++) {
+        life->discards++;
         sim_model_discard(life->model, first + i);
         journal_discard(life->journal, sim_model_data_at(first + i), 1);
     }
@@ -403,7 +408,8 @@ static void expect_newest(struct life *life, struct sim_closed *found, uint8_t *
         sim_model_check_data(model, i, model->least[i], found->data[i]);
     }
     for (uint32_t i = 0; i < MODEL_META; i++) {
-        SIM_EXPECT(found->meta[i] == before[i] || found->meta[i] == model->meta_closed[i],
+        SIM_EXPECT(found->meta[i] == before[i] || found->meta[i] == model->meta_closed[i] ||
+                       found->meta[i] == model->meta_now[i],
                    "meta %u has version %u, not %u",
                    i,
                    found->meta[i],
@@ -547,10 +553,10 @@ void life_main(void *context)
     if (life->end == LIFE_STOPS) {
         sim_cut_now();
     }
-    uint64_t txn = journal_running_txn(life->journal);
     close_all(life);
     if (!life->failed && !life->closed_badly) {
-        sim_model_commit(life->model, txn);
+        uint64_t last = life->model->closed_count - 1;
+        sim_model_commit(life->model, last, last);
     }
 }
 

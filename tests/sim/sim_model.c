@@ -85,11 +85,15 @@ void sim_model_close_txn(struct sim_model *model)
     model->closed_count++;
 }
 
-void sim_model_commit(struct sim_model *model, uint64_t txn)
+void sim_model_told(struct sim_model *model, uint64_t txn)
 {
-    uint64_t last = model->closed_count - 1;
+    model->told = txn > model->told ? txn : model->told;
+}
 
-    txn = txn < last ? txn : last; /* nothing was volatile: none closed */
+void sim_model_commit(struct sim_model *model, uint64_t closed, uint64_t txn)
+{
+    txn = txn < model->told ? txn : model->told;
+    txn = txn > closed ? txn : closed;
     model->durable = txn > model->durable ? txn : model->durable;
 }
 
@@ -174,6 +178,7 @@ void sim_model_continue(struct sim_model *model, const struct sim_closed *found)
     model->closed[0] = *found;
     model->closed_count = 1;
     model->durable = 0;
+    model->told = 0;
 }
 
 void sim_model_recover(struct sim_model *model, const struct sim_closed *found)

@@ -36,6 +36,7 @@ struct sim_model {
     bool joined[MODEL_META];
     uint64_t closed_count; /* transactions of this life, the one before it included (index 0) */
     uint64_t durable;      /* the newest that a caller of commit was told of */
+    uint64_t told;         /* the newest that the client was told of */
     struct sim_closed closed[MODEL_TXNS_MAX];
 };
 
@@ -53,8 +54,12 @@ void sim_model_write(struct sim_model *model, uint32_t index, uint8_t *page);
 void sim_model_written(struct sim_model *model, uint32_t index);
 void sim_model_discard(struct sim_model *model, uint32_t index);
 void sim_model_close_txn(struct sim_model *model);
-/* All up to `txn` is durable; a number beyond the last closed means the last. */
-void sim_model_commit(struct sim_model *model, uint64_t txn);
+/* The client was told that `txn` is durable. */
+void sim_model_told(struct sim_model *model, uint64_t txn);
+/* A commit of `txn` was answered. `closed`: the last one that had closed when it was asked for. If
+ * nothing was volatile by then, `txn` itself may have closed since, for somebody else, and not be
+ * durable yet. */
+void sim_model_commit(struct sim_model *model, uint64_t closed, uint64_t txn);
 /* What was read of a data block, between `least` before the read and now. */
 void sim_model_check_data(const struct sim_model *model,
                           uint32_t index,

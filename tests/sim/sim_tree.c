@@ -157,6 +157,16 @@ page_was(const struct tree *tree, uint32_t from, const struct tree_file *found, 
     return false;
 }
 
+/* A write may be done in steps, each a transaction with whole blocks. */
+static bool grows_to(const struct tree *tree, uint32_t at, uint32_t name, uint32_t size)
+{
+    const struct tree_file *file = &tree->states[at].files[name];
+    const struct tree_file *next = &tree->states[at + 1].files[name];
+
+    return at + 1 < tree->count && file->ino == next->ino && file->size < size &&
+           size < next->size && size % BLOCK_BYTES == 0;
+}
+
 static bool fits(const struct tree *tree, uint32_t at, const struct tree_state *found, bool say)
 {
     for (uint32_t name = 0; name < TREE_FILES; name++) {
@@ -164,7 +174,7 @@ static bool fits(const struct tree *tree, uint32_t at, const struct tree_state *
         const struct tree_file *other = &found->files[name];
         bool same_ino = file->ino == other->ino || (file->ino == TREE_ANY_INO && other->ino != 0);
 
-        if (!same_ino || file->size != other->size) {
+        if (!same_ino || (file->size != other->size && !grows_to(tree, at, name, other->size))) {
             if (say) {
                 (void)printf("  state %u: file %u: inode %llu of %u bytes, found %llu of %u\n",
                              at,
