@@ -420,6 +420,18 @@ void journal_get_status(struct journal *j, struct journal_status *out_status)
     *out_status = status;
 }
 
+void journal_get_mark(struct journal *j, struct journal_mark *out_mark)
+{
+    *out_mark = (struct journal_mark){0};
+    if (j->options.read_only) {
+        return;
+    }
+    out_mark->device = array_journal_device(j->array);
+    env_mutex_lock(&j->lock);
+    out_mark->seq = j->log.durable_seq;
+    env_mutex_unlock(&j->lock);
+}
+
 /* ---- read ----------------------------------------------------------------------------------- */
 
 /* Copies what is in memory; one bit of the result for each block that was. */

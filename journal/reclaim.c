@@ -17,6 +17,9 @@
  *   R4  pin_seq names the oldest unit of all rows frozen since the last flush of the members; the
  *       tail does not pass it (W3).
  *   R5  a batch takes no more encode buffers than there are (head_max rows).
+ *   R6  the first batch since the members' flush has the row of the volume's first block among its
+ *       own, if anything of it is logged: what judge_log compares is on the members no later than
+ *       anything else that a copy of the log, made when the tail was last moved, lacks.
  *
  * Happy path: reclaim_batch until enough is free, then reclaim_move_tail.
  * Failure modes: no space on a member's host: stuck, tried again each second. A row with too much
@@ -99,6 +102,17 @@ static bool pick_row(struct journal *j, struct stripe_head *head, uint64_t *bloc
     return true;
 }
 
+/* [lock] */
+static void pick_at(struct journal *j, struct member_block row, uint64_t *blocks)
+{
+    struct stripe_head *head =
+        j->reclaim.head_count < j->reclaim.head_max ? stripe_find(&j->cache, row) : NULL;
+
+    if (head != NULL) {
+        (void)pick_row(j, head, blocks); /* false: nothing to write out there */
+    }
+}
+
 /* [lock] Other rows of the same stripe: the members are written in longer pieces. */
 static void pick_neighbours(struct journal *j, struct member_block row, uint64_t *blocks)
 {
@@ -106,12 +120,7 @@ static void pick_neighbours(struct journal *j, struct member_block row, uint64_t
     uint64_t first = round_down(row.nr, window);
 
     for (uint64_t nr = first; nr < first + window; nr++) {
-        struct stripe_head *head = j->reclaim.head_count < j->reclaim.head_max
-                                       ? stripe_find(&j->cache, member_block(nr))
-                                       : NULL;
-        if (head != NULL) {
-            (void)pick_row(j, head, blocks); /* false: nothing to write out there */
-        }
+        pick_at(j, member_block(nr), blocks);
     }
 }
 
@@ -122,6 +131,10 @@ static void pick(struct journal *j, uint64_t blocks_max)
     uint64_t blocks = 0;
 
     R5_CHECK(j->reclaim.head_count == 0);
+    if (j->reclaim.pin_seq == 0) { /* R6 */
+        pick_at(j, geometry_locate(j->geometry, fs_block(0)).row, &blocks);
+        node = list_first(&j->live);
+    }
     while (node != NULL && blocks < blocks_max && j->reclaim.head_count < j->reclaim.head_max) {
         struct stripe_head *head = container_of(node, struct stripe_head, open.live);
         struct member_block row = head->row;

@@ -84,38 +84,50 @@ static const struct recovered_page *find_first_block(const struct recovery_scan 
     return page != NULL ? page : recovered_page_find(row->closed, at.slot);
 }
 
-static int
-ask_judge(struct journal *j, struct recovery_scan *scan, struct io_queue *queue, char *out_why)
+static int read_page(struct recovery_scan *scan,
+                     const struct recovered_page *found,
+                     struct io_queue *queue,
+                     uint8_t *buffer,
+                     char *out_why)
 {
-    const struct recovered_page *first = find_first_block(scan);
-    uint8_t *in_log = arena_try_take(scan->arena, BLOCK_BYTES, BLOCK_BYTES);
-    uint8_t *on_members = arena_try_take(scan->arena, BLOCK_BYTES, BLOCK_BYTES);
-    struct io_request request;
-
-    if (first == NULL) {
-        return 0;
-    }
-    if (in_log == NULL || on_members == NULL) {
-        (void)snprintf(out_why, JOURNAL_WHY_BYTES, "does not fit into memory");
-        return -ENOMEM;
-    }
     const struct log_page page = {
-        .position = recovered_page_position(scan, first),
-        .checksum = first->checksum,
-        .buffer = in_log,
+        .position = recovered_page_position(scan, found),
+        .checksum = found->checksum,
+        .buffer = buffer,
     };
+    struct io_request request;
     int error = log_source_read_pages(&scan->source, queue, &page, 1, &request, 1);
+
     if (error != 0) {
         (void)snprintf(out_why,
                        JOURNAL_WHY_BYTES,
                        "a page of the log that was just verified cannot be read: %s",
                        strerror(-error));
+    }
+    return error;
+}
+
+static int
+ask_judge(struct journal *j, struct recovery_scan *scan, struct io_queue *queue, char *out_why)
+{
+    const struct recovered_page *first = find_first_block(scan);
+    const struct journal_mark end = {array_journal_device(j->array), scan->last_seq};
+    uint8_t *in_log = arena_try_take(scan->arena, BLOCK_BYTES, BLOCK_BYTES);
+    uint8_t *on_members = arena_try_take(scan->arena, BLOCK_BYTES, BLOCK_BYTES);
+
+    if (in_log == NULL || on_members == NULL) {
+        (void)snprintf(out_why, JOURNAL_WHY_BYTES, "does not fit into memory");
+        return -ENOMEM;
+    }
+    int error = first != NULL ? read_page(scan, first, queue, in_log, out_why) : 0;
+    if (error != 0) {
         return error;
     }
     if (array_read(j->array, queue, fs_block(0), 1, on_members) != 0) {
         return 0; /* counted by raid; nothing to compare with */
     }
-    return j->options.judge_log(j->options.judge_context, on_members, in_log, out_why);
+    return j->options.judge_log(
+        j->options.judge_context, on_members, first != NULL ? in_log : NULL, &end, out_why);
 }
 
 /* R3. A damaged log that was accepted may well end before what the members hold. */

@@ -143,6 +143,11 @@ const char *array_journal_path(struct array *array)
     return array->journal.device.path;
 }
 
+struct uuid array_journal_device(const struct array *array)
+{
+    return array->journal.device.super.device_uuid;
+}
+
 struct log_block array_log_tail(struct array *array)
 {
     env_mutex_lock(&array->lock);

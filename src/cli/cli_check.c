@@ -28,7 +28,7 @@ const struct cli_option cli_check_options[] = {
     {"no", 'n', NULL, "change nothing (the default)"},
     {"yes", 'y', NULL, "repair what can be repaired"},
     {"parity", 0, NULL, "also compare every row's parity with its data"},
-    {"accept-damaged-log", 0, NULL, "go on although acknowledged log was damaged"},
+    {"accept-damaged-log", 0, NULL, "go on although the log was damaged or is an older copy"},
     {"auto", 'a', NULL, "as fsck(8) calls it at boot: same as -y"},
     {"force", 'f', NULL, "accepted for fsck(8); the check is always full"},
     {NULL, 0, NULL, NULL},

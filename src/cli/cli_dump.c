@@ -29,7 +29,7 @@ enum { OPTION_OUT, OPTION_RANGE, OPTION_ACCEPT, OPTION_INODE, OPTION_SPARSE };
 const struct cli_option cli_dump_options[] = {
     {"output", 'o', "FILE", "volume: where to write (- is standard output)"},
     {"range", 0, "OFF:LEN", "volume: only these bytes"},
-    {"accept-damaged-log", 0, NULL, "go on although acknowledged log was damaged"},
+    {"accept-damaged-log", 0, NULL, "go on although the log was damaged or is an older copy"},
     {"inode", 'i', "NUMBER", "inode, dir: which one (default: the root directory)"},
     {"sparse", 0, NULL, "volume: leave holes where blocks are zero"},
     {NULL, 0, NULL, NULL},

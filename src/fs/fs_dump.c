@@ -81,6 +81,9 @@ static void print_super(const struct fs_super *super, const struct fs_print *out
     print(out, "journal generation: %" PRIu64, super->journal_generation);
     print(out, "name seed: 0x%016" PRIx64, super->name_seed);
     print(out, "made: %" PRIu64, super->made_seconds);
+    char device[UUID_TEXT_BYTES];
+    uuid_print(&super->log.device, device);
+    print(out, "sealed: behind unit %" PRIu64 " of journal %s", super->log.seq, device);
 }
 
 int fs_dump_super(const uint8_t *block,

@@ -67,13 +67,16 @@ struct fs_super_disk {
     le64 journal_generation; /* + 1 at each mount for writing */
     le64 name_seed;          /* of directory name hashes */
     le64 made_seconds;
-    uint8_t zero[4096 - 224];
+    le64 log_seq;           /* newest durable unit of the log when this was sealed; 0: not known */
+    uint8_t log_device[16]; /* device_uuid of the journal that log_seq counts in */
+    uint8_t zero[4096 - 248];
 };
 _Static_assert(sizeof(struct fs_super_disk) == BLOCK_BYTES, "pinned by the format");
 _Static_assert(offsetof(struct fs_super_disk, fs_uuid) == 64, "pinned by the format");
 _Static_assert(offsetof(struct fs_super_disk, volume_blocks) == 128, "pinned by the format");
 _Static_assert(offsetof(struct fs_super_disk, tree_root) == 160, "pinned by the format");
 _Static_assert(offsetof(struct fs_super_disk, made_seconds) == 216, "pinned by the format");
+_Static_assert(offsetof(struct fs_super_disk, log_device) == 232, "pinned by the format");
 
 /* ---- groups
  * ------------------------------------------------------------------------------------ */

@@ -3,7 +3,7 @@
  * The super block: bytes <-> struct, every field checked against the others, and the arithmetic of
  * groups that follows from it (picture in fs_format.h).
  *
- * The super is a metadata block like any other, dirty in most transactions. Its copy in the last
+ * The super is a metadata block like any other, and in every transaction. Its copy in the last
  * block of the volume is written at format, and in the same transaction as the super whenever the
  * flag FS_SUPER_MOUNTED changes. So a copy without that flag is as good as the super itself; one
  * with it tells only what never changes, and an old tree root.
@@ -209,6 +209,8 @@ static void super_from_disk(struct fs_super *super, const struct fs_super_disk *
     super->journal_generation = le64_get(disk->journal_generation);
     super->name_seed = le64_get(disk->name_seed);
     super->made_seconds = le64_get(disk->made_seconds);
+    super->log.seq = le64_get(disk->log_seq);
+    memcpy(super->log.device.bytes, disk->log_device, sizeof(disk->log_device));
 }
 
 static const char *super_layout_problem(const struct fs_super *super, uint64_t volume_blocks)
@@ -321,5 +323,7 @@ void fs_super_encode(const struct fs_super *super, struct fs_block address, uint
     disk.journal_generation = le64_make(super->journal_generation);
     disk.name_seed = le64_make(super->name_seed);
     disk.made_seconds = le64_make(super->made_seconds);
+    disk.log_seq = le64_make(super->log.seq);
+    memcpy(disk.log_device, super->log.device.bytes, sizeof(disk.log_device));
     memcpy(block, &disk, sizeof(disk));
 }

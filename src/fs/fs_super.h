@@ -39,6 +39,7 @@ struct fs_super {
     uint64_t journal_generation;
     uint64_t name_seed;
     uint64_t made_seconds;
+    struct journal_mark log; /* its newest durable unit when the super was sealed */
 };
 
 /* Checks the header (magic, own address, crc) and every field against the others and the volume.
@@ -51,6 +52,10 @@ R5_MUST_CHECK int fs_super_decode(struct fs_super *out_super,
                                   char out_why[FS_WHY_BYTES]);
 /* Everything but the crc. */
 void fs_super_encode(const struct fs_super *super, struct fs_block address, uint8_t *block);
+
+/* Whether the super was sealed behind the end of that log, so that it never was in it. A log begun
+ * anew on the same device may count from lower on: to be asked only where the log has no super. */
+bool fs_super_is_past(const struct fs_super *super, const struct journal_mark *log_end);
 
 /* Fills in the layout fields for an empty volume. -ENOSPC when it is too small. */
 R5_MUST_CHECK int fs_super_plan(struct fs_super *super, const struct geometry *geometry);

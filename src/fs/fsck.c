@@ -467,10 +467,19 @@ static int run_rounds(struct fsck *ck)
     return error;
 }
 
+/* A log that was accepted although it ends before the super would be refused again: the next super
+ * goes into it. */
+static bool log_is_settled(const struct fsck *ck)
+{
+    struct journal_mark end;
+    journal_get_mark(ck->journal, &end);
+    return !ck->repair || ck->super_wrong || !fs_super_is_past(&ck->super, &end);
+}
+
 /* Super and copy as at a clean unmount. */
 static int finish_repair(struct fsck *ck)
 {
-    if (!ck->wrote) {
+    if (!ck->wrote && log_is_settled(ck)) {
         return 0;
     }
     uint64_t blocks = array_geometry(ck->array)->volume_blocks;

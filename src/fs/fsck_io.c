@@ -219,6 +219,7 @@ int fsck_raw_super(struct fsck *ck)
         error = fsck_raw_commit(ck); /* both in one transaction */
     }
     ck->super.txn++; /* never back: fs_judge.c compares it */
+    journal_get_mark(ck->journal, &ck->super.log);
     for (uint32_t i = 0; error == 0 && i < 2; i++) {
         uint8_t *data = NULL;
         error = fsck_raw_add(ck, FS_MAGIC_SUPER, places[i], &data);

@@ -17,6 +17,8 @@
  *   W10) X3  when an operation broke off half-way (txn_broken) nothing is sealed any more: the disk
  *   keeps the
  *       last whole transaction
+ *   X4  the super is in every transaction: whatever was written out, the members can tell a log
+ *       that ends before it (fs_judge.c)
  *
  * Failure: before txn_change an operation gives up freely; what btree_prepare split stays split.
  */
@@ -213,6 +215,9 @@ void txn_dirty(struct fs_txn *txn, struct buffer *buffer)
     if (buffer->dirty) {
         return;
     }
+    if (fs->running.dirty_count == 0 && buffer != fs->super_buffer) {
+        txn_dirty_super(txn); /* X4 */
+    }
     R5_CHECK(fs->running.dirty_count < JOURNAL_TXN_BLOCKS_MAX);
     journal_txn_join(fs->journal, &txn->thread->reservation);
     buffer_set_dirty(&fs->buffers, buffer, true);
@@ -278,6 +283,7 @@ static uint32_t client_seal(void *context)
         return 0; /* X3 */
     }
     fs->super.txn++; /* goes on over mounts; the journal's number starts anew with each */
+    journal_get_mark(fs->journal, &fs->super.log);
     list_for_each (node, &running->dirty) {
         struct buffer *buffer = buffer_from_dirty(node);
         if (buffer->kind == BUFFER_SUPER) {

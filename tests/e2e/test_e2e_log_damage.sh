@@ -89,4 +89,74 @@ accepted() {
 }
 claim "the option goes on without the old log" accepted
 claim "check (without the old log)" check_array
+
+# --- an idle copy of the journal: nothing of the filesystem is in it
+rm -rf "$work/disks" "$work/refused"
+make_array 3 64M 4M >/dev/null
+claim "mount (idle copy)" mount_array -o commit=300
+journal_status() { # EXPRESSION over `j`
+    "$R5FS" status "$mnt" --json | python3 -c "import json, sys; j = json.load(sys.stdin)['journal']; print($1)"
+}
+log_gets_idle() { # after a write: the tail moves when every row is on the members
+    local used
+    used=$(journal_status "j['used']") || return 1
+    for _ in $(seq 600); do
+        [ "$(journal_status "j['unwritten_rows'] == 0 and j['used'] < $used")" = True ] && return 0
+        sleep 0.1
+    done
+    return 1
+}
+put first 300
+claim "the log gets idle" log_gets_idle
+cp --sparse=always "$journal" "$work/journal-idle"
+put first 300 # in place: no block is allocated, no name changes
+claim "the log gets idle again" log_gets_idle
+(cd "$mnt" && sha256sum ./*) >"$work/contents"
+kill_daemon "$(daemon_pid)"
+cp --sparse=always "$journal" "$work/journal-newest"
+cp --sparse=always "$work/journal-idle" "$journal"
+before=$(sums)
+claim_exit "an idle copy from the same mount is refused" 6 mount_array
+cp "$work/.out" "$work/said"
+claim "the refusal of it names the journal" grep -qF "journal $journal: is an older copy" "$work/said"
+claim "and where the log ends" grep -q "what follows unit" "$work/said"
+claim "and the way out of it" grep -q accept_damaged_log "$work/said"
+claim_exit "a mount for reading refuses the idle copy" 6 mount_array -o ro
+claim_exit "check refuses the idle copy" 8 check_array
+claim_exit "dump volume refuses the idle copy" 6 "$R5FS" dump volume "${members[@]}" "$journal" -o "$work/volume"
+claim "nothing was changed by refusing the idle copy" [ "$(sums)" = "$before" ]
+mkdir "$work/refused"
+cp --sparse=always "${members[@]}" "$journal" "$work/refused"
+as_refused() { for file in "${members[@]}" "$journal"; do cp --sparse=always "$work/refused/${file##*/}" "$file"; done; }
+contents_are_there() { (cd "$mnt" && sha256sum --quiet -c "$work/contents"); }
+cp --sparse=always "$work/journal-newest" "$journal"
+claim "with the newest journal it mounts (idle copy)" mount_array
+claim "every fsynced file is there (idle copy)" contents_are_there
+claim "unmount (newest journal, idle copy)" unmount_array
+as_refused
+claim "the mount option goes on without the idle copy" mount_array -o accept_damaged_log
+claim "what was written out is there" contents_are_there
+claim "unmount (idle copy accepted)" unmount_array
+claim "check and parity (idle copy accepted)" check_array --parity
+as_refused
+claim "check with the option finds nothing to repair" \
+    "$R5FS" check "${members[@]}" "$journal" -y --accept-damaged-log
+claim "check needs no option afterwards" check_array --parity
+claim "nor does a mount" mount_array
+claim "what was written out is there after the check" contents_are_there
+claim "unmount (after the check)" unmount_array
+
+# --- the same after a clean stop, which is one event ahead of the copy
+rm -rf "$work/disks"
+make_array 3 64M 4M >/dev/null
+claim "mount (clean stop)" mount_array -o commit=300
+put first 300
+claim "the log gets idle (clean stop)" log_gets_idle
+cp --sparse=always "$journal" "$work/journal-idle"
+put first 300
+claim "unmount (clean stop)" unmount_array
+cp --sparse=always "$work/journal-idle" "$journal"
+before=$(sums)
+claim_exit "an idle copy from before a clean stop is refused" 6 mount_array
+claim "nothing was changed by refusing it" [ "$(sums)" = "$before" ]
 finish

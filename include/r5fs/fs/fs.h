@@ -105,10 +105,13 @@ struct fs_options {
 };
 
 /* journal_options.judge_log (`context` is not used): the members hold a newer super than the log
- * ends with, so that what was logged in between is in another, newer copy of the journal. -ESTALE.
- * */
-R5_MUST_CHECK int
-fs_judge_log(void *context, const uint8_t *on_members, const uint8_t *in_log, char *out_why);
+ * ends with, or one from behind its end, so that what was logged in between is in another, newer
+ * copy of the journal. -ESTALE. */
+R5_MUST_CHECK int fs_judge_log(void *context,
+                               const uint8_t *on_members,
+                               const uint8_t *in_log,
+                               const struct journal_mark *log_end,
+                               char *out_why);
 
 /* The journal is open (recovered). Finishes orphans unless read_only. -EUCLEAN with the address in
  * `out_why`; -EMEDIUMTYPE when the volume holds no r5fs filesystem. Registers as journal client. */

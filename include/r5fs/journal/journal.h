@@ -21,6 +21,7 @@
 #include "r5fs/base/check.h"
 #include "r5fs/base/list.h"
 #include "r5fs/base/units.h"
+#include "r5fs/base/uuid.h"
 #include "r5fs/raid/array.h"
 
 #define JOURNAL_TXN_BLOCKS_MAX 203u
@@ -59,6 +60,12 @@ struct journal_client {
     void *context;
 };
 
+/* A unit of a log, over mounts: device_uuid of the journal, seq of the unit. All 0: none. */
+struct journal_mark {
+    struct uuid device;
+    uint64_t seq;
+};
+
 struct journal_options {
     struct arena *arena;         /* everything that lives as long as the journal */
     uint64_t memory_bytes;       /* share of memory= for images, encode buffers and io units */
@@ -70,12 +77,14 @@ struct journal_options {
     bool no_replay;          /* with read_only: the members as they are */
     bool accept_damaged_log; /* go on although acknowledged log was damaged, or is an older copy */
     /* NULL: none. Tells an older copy of the log from the newest, before anything is written.
-     * Block 0 of the volume, twice: as the members alone have it, and the newest in the log; not
-     * asked when the log has none. What the members have may be torn. 0, or -ESTALE: what the log
-     * is, in JOURNAL_WHY_BYTES of `out_why`; recovery puts the journal's path in front. */
+     * Block 0 of the volume, twice: as the members alone have it, and the newest in the log, NULL
+     * when the log has none; and the newest unit of the log. What the members have may be torn. 0,
+     * or -ESTALE: what the log is, in JOURNAL_WHY_BYTES of `out_why`; recovery puts the journal's
+     * path in front. */
     int (*judge_log)(void *context,
                      const uint8_t *on_members,
                      const uint8_t *in_log,
+                     const struct journal_mark *log_end,
                      char *out_why);
     void *judge_context;
 };
@@ -161,6 +170,8 @@ void journal_abandon(struct journal *journal);
 
 struct journal_limits journal_limits(const struct journal *journal);
 void journal_get_status(struct journal *journal, struct journal_status *out_status);
+/* The newest durable unit; none when read-only. The client's seal may ask. Any thread. */
+void journal_get_mark(struct journal *journal, struct journal_mark *out_mark);
 R5_MUST_CHECK int
 journal_set_mode(struct journal *journal, struct io_queue *queue, enum journal_mode mode);
 

@@ -165,6 +165,8 @@ struct io_file *array_journal_file(struct array *array);
 uint64_t array_journal_offset_bytes(struct array *array);
 uint64_t array_journal_blocks(struct array *array);
 const char *array_journal_path(struct array *array);
+/* Of the journal's superblock: a copy of the file has the same one, a replacement another. */
+struct uuid array_journal_device(const struct array *array);
 struct log_block array_log_tail(struct array *array);
 /* Writes the journal's superblock alone, with FUA semantics (write, then flush), leaving `events`.
  * When it returns 0 the new tail is durable. */

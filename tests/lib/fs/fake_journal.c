@@ -58,6 +58,7 @@ struct journal {
     void (*hook)(void *context, uint64_t unit);
     void *hook_context;
     uint64_t bad_block;
+    uint64_t seq; /* [lock] of the newest durable unit; goes on in what fake_journal_at makes */
     uint64_t commits;
     uint64_t reads;
 };
@@ -208,6 +209,7 @@ struct journal *fake_journal_at(struct journal *j, uint64_t units, bool trace)
 {
     R5_CHECK(j->trace && units <= j->unit_count);
     struct journal *made = fake_make_like(&j->array.geometry, j->data_step, j->meta_step, trace);
+    made->seq = j->seq;
     for (uint64_t i = 0; i < units; i++) {
         const struct unit *unit = &j->units[i];
         unit_apply(made, unit);
@@ -278,6 +280,14 @@ struct journal_limits journal_limits(const struct journal *j)
     return (struct journal_limits){.data_step = j->data_step, .meta_step = j->meta_step};
 }
 
+void journal_get_mark(struct journal *j, struct journal_mark *out_mark)
+{
+    env_mutex_lock(&j->lock);
+    *out_mark = (struct journal_mark){.seq = j->seq};
+    env_mutex_unlock(&j->lock);
+    memset(out_mark->device.bytes, 0x5e, sizeof(out_mark->device.bytes));
+}
+
 uint64_t journal_running_txn(struct journal *j)
 {
     env_mutex_lock(&j->lock);
@@ -308,6 +318,7 @@ int journal_read(struct journal *j,
 static void unit_finish(struct journal *j, struct unit *unit)
 {
     unit_apply(j, unit);
+    j->seq++;
     size_t index = j->unit_count;
     if (j->trace) {
         j->units = grown(j->units, j->unit_count, &j->unit_room, sizeof(*j->units));

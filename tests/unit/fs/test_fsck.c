@@ -147,6 +147,31 @@ START_TEST(an_unreadable_node_stops_all_repair)
 }
 END_TEST
 
+/* As after an older copy of the journal was accepted: its end is behind the super's log. */
+START_TEST(a_log_that_ends_before_the_super_is_settled_without_problems)
+{
+    struct journal *journal = sample_image(&sample);
+    struct fs_super super = image_super(journal);
+    struct journal_mark end;
+
+    journal_get_mark(journal, &end);
+    super.log = end;
+    super.log.seq += 5;
+    image_set_super(journal, &super, true);
+    ck_assert_int_eq(check_run(journal, false, &run), 0);
+    ck_assert_uint_eq(image_super(journal).txn, super.txn);
+    ck_assert_int_eq(check_run(journal, true, &run), 0);
+    ck_assert_msg(run.result.problems == 0, "%s", run.text);
+    journal_get_mark(journal, &end);
+    ck_assert_uint_eq(image_super(journal).log.seq + 1, end.seq);
+    ck_assert_uint_eq(image_super(journal).txn, super.txn + 1);
+    ck_assert_int_eq(check_run(journal, true, &run), 0);
+    ck_assert_msg(run.result.problems == 0, "%s", run.text);
+    ck_assert_uint_eq(image_super(journal).txn, super.txn + 1);
+    fake_journal_free(journal);
+}
+END_TEST
+
 START_TEST(a_failed_journal_is_not_written)
 {
     struct journal *journal = sample_image(&sample);
@@ -291,6 +316,7 @@ static Suite *make_suite(void)
     tcase_add_test(rest, a_volume_without_filesystem_is_said_to_be_one);
     tcase_add_test(rest, two_bad_supers_are_named_and_left);
     tcase_add_test(rest, an_unreadable_node_stops_all_repair);
+    tcase_add_test(rest, a_log_that_ends_before_the_super_is_settled_without_problems);
     tcase_add_test(rest, a_failed_journal_is_not_written);
     tcase_add_test(rest, files_that_shared_blocks_have_the_same_contents_apart);
     tcase_add_test(rest, an_unlinked_file_in_use_is_no_problem);
