@@ -363,6 +363,7 @@ int journal_drain(struct journal *j, struct io_queue *queue)
     env_mutex_lock(&j->lock);
     uint64_t seq = j->log.durable_seq;
     j->thread.want_empty++;
+    reclaim_try_unfillable(j);
     env_cond_signal(&j->thread.wake);
     while (!is_drained(j, seq) && !reclaim_is_halted(j)) {
         env_cond_wait(&j->reclaim.written, &j->lock);
@@ -404,6 +405,7 @@ void journal_get_status(struct journal *j, struct journal_status *out_status)
         status.used_blocks = log_used(j);
         status.dirty_blocks = j->space.dirty + j->space.placed + j->space.txn_used;
         status.unwritten_rows = j->live_rows + j->reclaim.head_count;
+        status.unfillable_rows = j->reclaim.failed_rows;
         status.seq = j->log.durable_seq;
         status.commits = j->commit.count;
         status.log_bytes = j->log.bytes_written;

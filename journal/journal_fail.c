@@ -18,8 +18,9 @@
  *   F4  when that mark cannot be written no member is: an unlogged parity in an array that says it
  *       is clean would be a write hole (W2).
  *
- * Failure modes: no space on a member's host: goes on when there is; the array fails too: given up,
- * the journal is left as it was, so the next assembly may read it.
+ * Failure modes: no space on a member's host, for the mark, for rows or for a record: goes on when
+ * there is; the array fails too: given up, the journal is left as it was, so the next assembly may
+ * read it.
  * Thread: begin any, with j->lock; finish the log thread.
  */
 #include "journal_fail.h"
@@ -65,16 +66,22 @@ void journal_fail_begin(struct journal *j, int error, const char *what)
 /* With the role, so that no batch is under way. An error: no row may be written out (F4). */
 static int fail_start(struct journal *j, struct io_queue *queue)
 {
-    log_role_take_wait(j);
-    env_mutex_lock(&j->lock);
-    logged_stripe_unplace_all(j); /* F2 */
-    j->thread.fail_started = true;
-    env_mutex_unlock(&j->lock);
-    log_role_give(j);
-    if (array_state(j->array) != ARRAY_CLEAN) {
+    if (!j->thread.fail_started) {
+        log_role_take_wait(j);
+        env_mutex_lock(&j->lock);
+        logged_stripe_unplace_all(j); /* F2 */
+        reclaim_try_unfillable(j);
+        j->thread.fail_started = true;
+        env_mutex_unlock(&j->lock);
+        log_role_give(j);
+    }
+    if (j->thread.fail_resync || array_state(j->array) != ARRAY_CLEAN) {
         return 0; /* F3: a dirty degraded array would not assemble */
     }
     int error = array_set_resync_offset(j->array, queue, 0);
+    if (reclaim_is_full_host(error)) {
+        return error;
+    }
     if (error != 0) {
         msg_err("journal",
                 "resync mark cannot be written error=%d: nothing is written out, the log stays",
@@ -95,7 +102,7 @@ static void give_up(struct journal *j)
     env_mutex_unlock(&j->lock);
 }
 
-static void retire_journal(struct journal *j, struct io_queue *queue)
+static int retire_journal(struct journal *j, struct io_queue *queue)
 {
     char cause[CAUSE_BYTES];
 
@@ -107,6 +114,9 @@ static void retire_journal(struct journal *j, struct io_queue *queue)
     if (error == 0 && j->thread.fail_resync) {
         error = array_set_resync_offset(j->array, queue, UINT64_MAX);
     }
+    if (reclaim_is_full_host(error)) {
+        return error;
+    }
     env_mutex_lock(&j->lock);
     uint64_t unsynced = j->space.dirty;
     env_mutex_unlock(&j->lock);
@@ -115,28 +125,50 @@ static void retire_journal(struct journal *j, struct io_queue *queue)
     } else {
         msg_info("journal", "journal retired unsynced_blocks=%" PRIu64, unsynced);
     }
+    return error;
 }
 
-/* Called again while rows wait for space on a member's host, or for readers. */
-void journal_fail_finish(struct journal *j, struct io_queue *queue)
+/* Rows that are not on the members yet, as far as they can get there. -ENOSPC: a host is full;
+ * -EAGAIN: somebody reads a row. */
+static int write_out_unlogged(struct journal *j, struct io_queue *queue)
 {
     struct reclaim *reclaim = &j->reclaim;
 
-    if (!j->thread.fail_started && fail_start(j, queue) != 0) {
+    while (reclaim->error == 0 &&
+           (reclaim->head_count > 0 || j->live_rows > reclaim->failed_rows)) {
+        reclaim_batch_unlogged(j, queue);
+        if (reclaim->error == 0 && (reclaim->stuck || reclaim->parked)) {
+            return reclaim->stuck ? -ENOSPC : -EAGAIN;
+        }
+    }
+    return 0;
+}
+
+/* Called again while a member's host lacks room, or for readers. */
+void journal_fail_finish(struct journal *j, struct io_queue *queue)
+{
+    struct reclaim *reclaim = &j->reclaim;
+    int error = fail_start(j, queue);
+
+    if (error != 0 && !reclaim_is_full_host(error)) {
         give_up(j);
         return;
     }
-    do {
-        reclaim_batch_unlogged(j, queue);
-    } while (!reclaim->stuck && !reclaim->parked && reclaim->error == 0 &&
-             j->live_rows > reclaim->failed_rows);
-    if ((reclaim->stuck || reclaim->parked) && reclaim->error == 0) {
+    if (error == 0) {
+        error = write_out_unlogged(j, queue);
+    }
+    if (error == 0 && reclaim->error == 0 && reclaim->failed_rows == 0) {
+        error = retire_journal(j, queue);
+    }
+    if (reclaim_is_full_host(error)) {
+        reclaim_set_stuck(j, true);
         return;
     }
-    if (reclaim->error == 0 && reclaim->failed_rows == 0) {
-        retire_journal(j, queue);
+    if (error == -EAGAIN) {
+        return;
     }
     env_mutex_lock(&j->lock);
+    reclaim->stuck = false;
     j->thread.fail_done = true;
     env_cond_broadcast(&reclaim->written);
     env_mutex_unlock(&j->lock);

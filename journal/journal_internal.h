@@ -108,14 +108,15 @@ struct reclaim {
     uint32_t head_count;        /* [log thread] */
     uint32_t head_max;          /* [fixed] encode buffers for so many rows */
     uint64_t batch_seq;         /* [lock] oldest unit of the rows in the batch, 0 = no batch */
-    bool stuck;                 /* [lock] the batch waits for space on a member's host */
+    bool stuck;                 /* [lock] write-out waits for space on a member's host */
     uint64_t retry_ns;          /* [lock] when it is tried again */
     bool parked;                /* [lock] rows of the batch wait for readers under their cells */
     uint32_t granted;           /* [lock] of these, told since to hold their rows */
-    uint64_t failed_rows; /* [lock] live rows that cannot be filled: too much of them is lost */
-    int error;            /* [lock] write-out has ended for good: the array failed; 0 = no */
-    bool draining;        /* [lock] went above the high mark, not yet below the low one */
-    uint64_t pin_seq;     /* [lock] oldest unit of rows frozen since the members' flush, 0 = none */
+    uint64_t failed_rows;       /* [lock] live rows marked unfillable: too much of them is lost */
+    uint64_t refill_ns;         /* [lock] when they are tried again anyway */
+    int error;                  /* [lock] write-out has ended for good: the array failed; 0 = no */
+    bool draining;              /* [lock] went above the high mark, not yet below the low one */
+    uint64_t pin_seq; /* [lock] oldest unit of rows frozen since the members' flush, 0 = none */
     struct log_block pin_position; /* [lock] its meta block */
     uint64_t pin_ns;               /* [lock] since when it is in the log */
     uint64_t rows_written;         /* [lock] since open */

@@ -18,6 +18,7 @@
 #include "logged_stripe.h"
 #include "r5fs/base/trace.h"
 #include "r5fs/base/wait_check.h"
+#include "reclaim.h"
 
 /* One request must fit into an empty journal: its own 4 each, one empty unit, FIXED. */
 #define LEAST_BLOCKS                                                                              \
@@ -177,7 +178,20 @@ static struct journal_reservation *first_waiter(const struct log_space *space, u
     return node == NULL ? NULL : container_of(node, struct journal_reservation, waiter);
 }
 
-/* Tries the first of each class, who parked first before the other. True when one was granted. */
+/* Why no wait for images or log space would end now, or 0. */
+static int dead_end(const struct journal *j)
+{
+    if (commit_is_needed(j) || j->commit.leading || j->space.outstanding > 0) {
+        return 0;
+    }
+    if (j->reclaim.stuck) {
+        return -ENOSPC; /* a member's host is full: better said than waited for */
+    }
+    return reclaim_is_hopeless(j) ? -EIO : 0;
+}
+
+/* Tries the first of each class, who parked first before the other. True when one was granted, or
+ * refused. */
 static bool serve_one(struct journal *j)
 {
     struct log_space *space = &j->space;
@@ -205,8 +219,12 @@ static bool serve_one(struct journal *j)
             space->wanted_log =
                 LOG_SPACE_PER_BLOCK * ((uint64_t)order[i]->want_data + order[i]->want_meta);
         }
-        if (cause != LOG_SPACE_NO_TXN_ROOM) {
-            return false; /* nobody overtakes at what all need */
+        if (cause != LOG_SPACE_NO_TXN_ROOM) { /* nobody overtakes at what all need */
+            order[i]->error = dead_end(j);
+            if (order[i]->error != 0) {
+                unpark(j, order[i]);
+            }
+            return order[i]->error != 0;
         }
     }
     return false;
@@ -246,9 +264,6 @@ void log_space_serve(struct journal *j)
     show_counters(j);
     while (served) { /* once also without waiters: nothing is wanted any more */
         served = serve_one(j);
-    }
-    if (error == 0 && j->reclaim.stuck && log_space_wants_room(j)) {
-        error = -ENOSPC; /* a member's host is full: better said than waited for */
     }
     if (error != 0 && space->parked > 0) {
         fail_waiters(j, error);

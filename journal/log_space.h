@@ -39,8 +39,12 @@
  * goes first to images and log space, so a large request is not starved by small ones; one that
  * waits for transaction room stands before nobody. Write-out takes nothing from here: its buffers,
  * unit and log space are its own.
- * When write-out cannot go on, waiting would have no end: no space on a member's host -> -ENOSPC;
- * the array failed -> -EIO; the journal failed -> -EROFS.
+ * When write-out cannot go on, waiting would have no end: the array failed -> -EIO, the journal
+ * failed -> -EROFS, for all and from then on. No space on a member's host -> -ENOSPC, only rows
+ * that cannot be filled hold what is used -> -EIO: for who stands first and lacks images or log
+ * space,
+ * and not before everything else that gives some back is over: commits, and operations that run.
+ * Who lacks room in the transaction waits on: a commit needs no write-out.
  *
  * Who frees, serves: log_space_serve is called with j->lock held wherever one of the sums went
  * down.

@@ -87,9 +87,10 @@ static bool commit_is_due(const struct journal *j, uint64_t now_ns)
     if (space->dirty * DIRTY_QUARTER >= space->images_max) {
         return true;
     }
-    /* What is dirty must be logged before it can be written out. */
-    return log_space_wants_room(j) &&
-           (j->live_rows <= j->reclaim.failed_rows || space->dirty * 2 > space->images_used);
+    /* What is dirty must be logged before it can be written out. When nothing can be, logging it
+     * gives back what was reserved for the worst case. */
+    return log_space_wants_room(j) && (j->reclaim.stuck || j->live_rows <= j->reclaim.failed_rows ||
+                                       space->dirty * 2 > space->images_used);
 }
 
 static uint64_t rows_to_write(const struct journal *j)
@@ -144,13 +145,6 @@ static bool empty_is_due(const struct journal *j)
     return j->thread.want_empty > 0 || (j->space.wanted[LOG_SPACE_NO_LOG] && !commit_is_needed(j));
 }
 
-/* Only rows are left that cannot be filled, and somebody needs what they hold. */
-static bool is_hopeless(const struct journal *j)
-{
-    return log_space_wants_room(j) && j->reclaim.failed_rows > 0 && rows_to_write(j) == 0 &&
-           tail_gain(j) == 0 && !commit_is_needed(j) && !j->commit.leading;
-}
-
 static uint64_t next_deadline(const struct journal *j)
 {
     uint64_t deadline = NO_DEADLINE;
@@ -163,6 +157,9 @@ static uint64_t next_deadline(const struct journal *j)
     } else if (j->reclaim.error == 0 && (rows_to_write(j) > 0 || tail_gain(j) > 0)) {
         deadline = min_u64(deadline, j->thread.last_use_ns + IDLE_NS);
     }
+    if (j->reclaim.failed_rows > 0) {
+        deadline = min_u64(deadline, j->reclaim.refill_ns);
+    }
     return deadline;
 }
 
@@ -171,8 +168,14 @@ static enum log_work choose_reclaim(struct journal *j, uint64_t now_ns)
     if (j->reclaim.error != 0) {
         return LOG_WORK_WAIT;
     }
+    if (j->reclaim.stuck && now_ns < j->reclaim.retry_ns) {
+        return LOG_WORK_WAIT;
+    }
     if (j->reclaim.stuck) {
-        return now_ns >= j->reclaim.retry_ns ? LOG_WORK_WRITE_OUT : LOG_WORK_WAIT;
+        return j->reclaim.batch_seq != 0 ? LOG_WORK_WRITE_OUT : LOG_WORK_TAIL;
+    }
+    if (j->reclaim.failed_rows > 0 && now_ns >= j->reclaim.refill_ns) {
+        reclaim_try_unfillable(j);
     }
     if (tail_is_due(j, now_ns)) {
         return LOG_WORK_TAIL;
@@ -182,13 +185,6 @@ static enum log_work choose_reclaim(struct journal *j, uint64_t now_ns)
     }
     if (empty_is_due(j)) {
         return LOG_WORK_EMPTY;
-    }
-    if (is_hopeless(j)) {
-        msg_err("log_thread",
-                "log is full of rows that cannot be written out rows=%" PRIu64,
-                j->reclaim.failed_rows);
-        j->reclaim.error = -EIO;
-        log_space_serve(j);
     }
     return LOG_WORK_WAIT;
 }
@@ -209,6 +205,9 @@ enum log_work log_thread_choose(struct journal *j, uint64_t now_ns, uint64_t *ou
 
         *out_deadline_ns = j->thread.fail_done ? NO_DEADLINE : j->reclaim.retry_ns;
         return wait ? LOG_WORK_WAIT : LOG_WORK_FAIL;
+    }
+    if (log_space_wants_room(j)) {
+        log_space_serve(j); /* what was under way is over: some may have to be refused */
     }
     if (commit_is_due(j, now_ns)) {
         return LOG_WORK_COMMIT;

@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "journal_internal.h"
+#include "reclaim.h"
 
 static const bool moves[LOGGED_STATE_COUNT][LOGGED_STATE_COUNT] = {
     [LOGGED_DIRTY] = {[LOGGED_PLACED] = true},
@@ -271,6 +272,7 @@ void logged_stripe_unit_durable(struct journal *j, struct stripe_image *image)
         image_drop(j, older); /* W3: superseded by a durable payload of the same generation */
     }
     R5_CHECK(image->older == NULL || image->older->state == LOGGED_FROZEN); /* L1 */
+    reclaim_try_row(j, image->head);
 }
 
 void logged_stripe_discard(struct journal *j, struct fs_block block)
@@ -446,6 +448,7 @@ static void head_forget(struct journal *j, struct stripe_head *head)
         live_remove(j, &head->open);
         head->open.first_seq = 0;
     }
+    reclaim_try_row(j, head);
     head->closing.first_seq = 0;
     head->frozen = false;
     head->parity_placed = false;
@@ -499,6 +502,7 @@ int logged_stripe_add_recovered(struct journal *j,
 
 struct tally {
     uint64_t images;
+    uint64_t unfillable;
     uint64_t states[LOGGED_STATE_COUNT];
 };
 
@@ -537,7 +541,9 @@ head_verify(const struct journal *j, const struct stripe_head *head, struct tall
     R5_CHECK(head->frozen || tally.states[LOGGED_FROZEN] == 0); /* L4 */
     R5_CHECK(head->frozen || !head->parity_placed);
     R5_CHECK(logged || dirty || head->frozen);
+    R5_CHECK(!head->unfillable || (tally.states[LOGGED_LOGGED] > 0 && !head->frozen));
     sum->images += tally.images;
+    sum->unfillable += head->unfillable;
     for (unsigned state = 0; state < LOGGED_STATE_COUNT; state++) {
         sum->states[state] += tally.states[state];
     }
@@ -583,4 +589,5 @@ void logged_stripe_verify(struct journal *j)
     R5_CHECK(sum.states[LOGGED_DIRTY] == j->space.dirty);
     R5_CHECK(sum.states[LOGGED_PLACED] == j->space.placed);
     R5_CHECK(unplaced == j->space.unplaced);
+    R5_CHECK(sum.unfillable == j->reclaim.failed_rows);
 }

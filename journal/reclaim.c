@@ -22,9 +22,11 @@
  *       anything else that a copy of the log, made when the tail was last moved, lacks.
  *
  * Happy path: reclaim_batch until enough is free, then reclaim_move_tail.
- * Failure modes: no space on a member's host: stuck, tried again each second. A row with too much
- * lost to be filled stays logged and is passed over. The array failed: write-out is over. The
- * journal failed: the batch stays as it is; journal_fail.c goes on from there.
+ * Failure modes: no space on a member's host, for rows or for the record of a lost member: stuck,
+ * tried again each second. A row with too much lost to be filled stays logged and is passed over,
+ * until something new of it is logged (no read may be needed then), a drain wants it, or
+ * RECLAIM_REFILL_NS have passed. The array failed: write-out is over. The journal failed: the batch
+ * stays as it is; journal_fail.c goes on from there.
  * Thread: the log thread; the opening thread before it runs.
  */
 #include "reclaim.h"
@@ -41,6 +43,7 @@
 
 #define RECLAIM_BATCH_BLOCKS 64u /* 256 KiB, then the commit list is looked at */
 #define RECLAIM_RETRY_NS     1000000000ull
+#define RECLAIM_REFILL_NS    30000000000ull
 #define RECLAIM_WINDOW_ROWS  256u /* how far around a row its stripe is searched for others */
 
 /* A reader left, and a row of the batch that waited for it can go on. */
@@ -92,7 +95,7 @@ static void pin(struct journal *j, const struct stripe_generation *generation)
 /* [lock] */
 static bool pick_row(struct journal *j, struct stripe_head *head, uint64_t *blocks)
 {
-    if (head->state == STRIPE_FAILED || !logged_stripe_freeze(j, head)) {
+    if (head->unfillable || !logged_stripe_freeze(j, head)) {
         return false;
     }
     pin(j, &head->closing);
@@ -150,6 +153,25 @@ static void pick(struct journal *j, uint64_t blocks_max)
 
 /* ---- fill, encode, log ---------------------------------------------------------------------- */
 
+void reclaim_try_row(struct journal *j, struct stripe_head *head)
+{
+    if (head->unfillable) {
+        R5_CHECK(j->reclaim.failed_rows > 0);
+        head->unfillable = false;
+        j->reclaim.failed_rows--;
+    }
+}
+
+void reclaim_try_unfillable(struct journal *j)
+{
+    if (j->reclaim.failed_rows > 0) {
+        list_for_each (node, &j->live) {
+            reclaim_try_row(j, container_of(node, struct stripe_head, open.live));
+        }
+    }
+    R5_CHECK(j->reclaim.failed_rows == 0); /* such a row is live: its images are LOGGED */
+}
+
 /* Rows that could not be filled leave the batch; their images stay LOGGED. */
 static void drop_failed(struct journal *j)
 {
@@ -162,7 +184,9 @@ static void drop_failed(struct journal *j)
 
         if (head->state == STRIPE_FAILED) {
             logged_stripe_unfreeze(j, head);
+            head->unfillable = true;
             reclaim->failed_rows++;
+            reclaim->refill_ns = env_now_ns() + RECLAIM_REFILL_NS;
         } else {
             reclaim->heads[kept] = head;
             kept++;
@@ -275,9 +299,7 @@ static void write_out(struct journal *j, struct io_queue *queue)
     reclaim->parked = parked > 0;
     reclaim->stuck = reclaim->head_count > parked;
     trace_add("writeout.end", reclaim->head_count, parked);
-    if (reclaim->stuck) {
-        reclaim->retry_ns = env_now_ns() + RECLAIM_RETRY_NS;
-    }
+    reclaim->retry_ns = env_now_ns() + RECLAIM_RETRY_NS;
     bool said = was_stuck == reclaim->stuck && reclaim->error == 0;
     log_space_serve(j);
     env_cond_broadcast(&reclaim->written);
@@ -327,15 +349,36 @@ void reclaim_batch_unlogged(struct journal *j, struct io_queue *queue)
     write_out(j, queue);
 }
 
+bool reclaim_is_full_host(int error)
+{
+    return error == -ENOSPC || error == -EDQUOT;
+}
+
+void reclaim_set_stuck(struct journal *j, bool stuck)
+{
+    env_mutex_lock(&j->lock);
+    j->reclaim.stuck = stuck;
+    j->reclaim.retry_ns = env_now_ns() + RECLAIM_RETRY_NS;
+    log_space_serve(j);
+    env_cond_broadcast(&j->reclaim.written);
+    env_mutex_unlock(&j->lock);
+}
+
 /* ---- the tail ------------------------------------------------------------------------------- */
 
+/* A loss that cannot be recorded for want of room is waited for like room for rows. */
 static int flush_members(struct journal *j, struct io_queue *queue)
 {
     R5_CHECK(j->reclaim.head_count == 0);
     watch_step(j->thread.watch, "flush members", 0, 0);
     int error = array_flush_members(j->array, queue);
 
+    if (reclaim_is_full_host(error)) {
+        reclaim_set_stuck(j, true);
+        return error;
+    }
     env_mutex_lock(&j->lock);
+    j->reclaim.stuck = false;
     if (error != 0) {
         msg_err("reclaim", "members cannot be flushed: write-out ended error=%d", error);
         j->reclaim.error = -EIO;
@@ -352,9 +395,10 @@ int reclaim_move_tail(struct journal *j, struct io_queue *queue)
 {
     env_mutex_lock(&j->lock);
     bool pinned = j->reclaim.pin_seq != 0;
+    j->reclaim.stuck = j->reclaim.stuck && pinned;
     env_mutex_unlock(&j->lock);
     if (pinned && flush_members(j, queue) != 0) {
-        return 0; /* said and noted: write-out is over, the log is not */
+        return 0; /* said and noted: write-out is over or waits, the log is not */
     }
     watch_step(j->thread.watch, "move the tail", 0, 0);
     int error = log_tail_move(j, queue);
@@ -405,6 +449,12 @@ bool reclaim_is_halted(const struct journal *j)
     return reclaim->error != 0 || reclaim->stuck || j->failing != 0 ||
            (reclaim->failed_rows > 0 && reclaim->batch_seq == 0 &&
             j->live_rows <= reclaim->failed_rows);
+}
+
+bool reclaim_is_hopeless(const struct journal *j)
+{
+    return j->reclaim.failed_rows > 0 && j->live_rows <= j->reclaim.failed_rows &&
+           j->reclaim.batch_seq == 0 && log_used(j) == log_used_by_live(j);
 }
 
 /* ---- recovery ------------------------------------------------------------------------------- */

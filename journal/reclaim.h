@@ -10,7 +10,7 @@ void reclaim_fini(struct journal *j);
 
 /* The log thread: one batch of rows, oldest first, or the stuck one again. `all`: as many as fit,
  * else about one stripe. -EIO: the journal failed; anything else that went wrong is in
-  * j->reclaim. */
+ * j->reclaim. */
 R5_MUST_CHECK int reclaim_batch(struct journal *j, struct io_queue *queue, bool all);
 /* The log thread, after the journal failed: the same without logging parity. */
 void reclaim_batch_unlogged(struct journal *j, struct io_queue *queue);
@@ -18,6 +18,16 @@ void reclaim_batch_unlogged(struct journal *j, struct io_queue *queue);
 R5_MUST_CHECK int reclaim_move_tail(struct journal *j, struct io_queue *queue);
 /* The same, behind an empty unit: the log is empty afterwards if nothing was logged meanwhile. */
 R5_MUST_CHECK int reclaim_make_empty(struct journal *j, struct io_queue *queue);
+
+/* [lock] The row got something new, or all rows whose fill failed: to be tried once more. */
+void reclaim_try_row(struct journal *j, struct stripe_head *head);
+void reclaim_try_unfillable(struct journal *j);
+/* [lock] Nothing but rows that cannot be filled holds what is used of images and log. */
+bool reclaim_is_hopeless(const struct journal *j);
+/* The log thread: write-out waits for room on a member's host, or no more. */
+void reclaim_set_stuck(struct journal *j, bool stuck);
+/* ENOSPC or EDQUOT: of a member's host, not of the log. */
+bool reclaim_is_full_host(int error);
 
 /* Recovery and open: that rows cannot be brought to the members, and where room is lacking, in
  * `out_why`. */

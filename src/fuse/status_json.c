@@ -166,6 +166,8 @@ static void put_journal(struct text_out *out, const struct status_facts *facts)
     text_out_put(out, ",");
     put_optional(out, "unwritten_rows", known, journal->unwritten_rows);
     text_out_put(out, ",");
+    put_optional(out, "unfillable_rows", known, journal->unfillable_rows);
+    text_out_put(out, ",");
     put_optional(out, "seq", known, journal->seq);
     text_out_put(out, ",");
     put_optional(out, "commits", known, journal->commits);

@@ -72,6 +72,13 @@ static void put_journal(struct text_out *out, const struct status_facts *facts)
                      "waits     for space on %s\n",
                      facts->full_path != NULL ? facts->full_path : "a member's host");
     }
+    if (journal->unfillable_rows > 0) {
+        text_out_put(out,
+                     "waits     %" PRIu64
+                     " stripes stay in the journal: a member is missing, and a block of theirs "
+                     "cannot be read\n",
+                     journal->unfillable_rows);
+    }
     if (journal->recovered.at_s != 0) {
         text_out_put(out,
                      "recovered %" PRIu64 " units, %" PRIu64 " stripes\n",

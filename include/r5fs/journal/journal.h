@@ -132,6 +132,7 @@ struct journal_status {
     uint64_t used_blocks;     /* from the durable tail to the head */
     uint64_t dirty_blocks;    /* written, in no durable unit */
     uint64_t unwritten_rows;  /* logged, not on the members */
+    uint64_t unfillable_rows; /* of them: parity needs a block that cannot be read */
     uint64_t oldest_dirty_ns; /* age of the oldest volatile write, 0 = none */
     uint64_t seq;             /* of the newest durable unit */
     uint64_t commits;

@@ -68,6 +68,7 @@ struct stripe_head {
     enum stripe_state state;       /* [writer] */
     uint32_t image_count;          /* of all slots [cache] */
     bool frozen;                   /* from freeze to finish [cache] */
+    bool unfillable;               /* policy: fill failed, not to be tried for now [cache] */
     bool parity_placed;            /* frozen, and its parity payload is in a unit [cache] */
     bool reconstruct;              /* fill chose reconstruct-write [writer] */
     bool parity_missing;           /* the row's parity member is lost: no parity at all [writer] */

@@ -5,11 +5,13 @@
 #include <string.h>
 
 #include "journal_fail.h"
+#include "log_thread.h"
 #include "model_kit.h"
 
 #define RING_SMALLEST     654u
 #define RING_USUAL        4096u
 #define MEMBER_BYTES      (6u << 20)
+#define NEW_BLOCKS        192u       /* in whole rows: those of the first data blocks, and more */
 #define MEMBER_DATA_BYTES (1u << 20) /* superblocks lie before, data does not */
 
 static const struct journal_options usual = {0};
@@ -222,6 +224,200 @@ START_TEST(rows_that_cannot_be_filled_stay_logged_and_the_others_go_on)
 }
 END_TEST
 
+/* Slot 0 is missing, blocks of slot 2 cannot be read: rows written in part wait in the log. */
+static void open_with_unfillable_rows(struct model *m)
+{
+    struct kit_shape shape = shape_of(4, RING_USUAL);
+
+    model_crash_io_use();
+    model_create(m, &shape);
+    ck_assert_int_eq(model_open(m, &usual, 0), 0);
+    ck_assert_int_eq(model_write_data(m, 0, 32), 0);
+    ck_assert_int_eq(model_commit(m, m->files.queue), 0);
+    fail_writes("m2.img", 0, -EIO);
+    fail_op = IO_READ;
+    ck_assert_int_eq(journal_drain(m->j, m->files.queue), -EIO);
+    ck_assert_uint_gt(model_status(m).unfillable_rows, 0);
+    ck_assert_uint_eq(model_status(m).unfillable_rows, model_status(m).unwritten_rows);
+    journal_verify(m->j);
+}
+
+START_TEST(a_drain_tries_rows_again_that_could_not_be_filled)
+{
+    struct model m;
+
+    open_with_unfillable_rows(&m);
+    ck_assert_int_eq(journal_drain(m.j, m.files.queue), -EIO);
+    fail_with = 0;
+    ck_assert_int_eq(journal_drain(m.j, m.files.queue), 0);
+    ck_assert_uint_eq(model_status(&m).unfillable_rows, 0);
+    journal_verify(m.j);
+    model_expect_newest(&m);
+    model_close(&m);
+    model_remove(&m);
+}
+END_TEST
+
+START_TEST(a_row_that_could_not_be_filled_goes_out_when_all_of_it_is_new)
+{
+    static _Alignas(BLOCK_BYTES) uint8_t aligned[BLOCK_BYTES];
+    static uint8_t page[BLOCK_BYTES];
+    struct journal_reservation reservation = {0};
+    struct model m;
+
+    open_with_unfillable_rows(&m);
+    env_mutex_lock(&m.j->lock);
+    m.j->reclaim.refill_ns = UINT64_MAX; /* not for that reason */
+    env_mutex_unlock(&m.j->lock);
+    for (uint64_t nr = 0; nr < NEW_BLOCKS; nr++) { /* whole rows: nothing is to be read */
+        memset(page, (int)(nr % 251) + 1, sizeof(page));
+        ck_assert_int_eq(journal_reserve(m.j, &reservation, 1, 0), 0);
+        journal_write(m.j, &reservation, fs_block(nr), page);
+        journal_release(m.j, &reservation);
+    }
+    ck_assert_int_eq(model_commit(&m, m.files.queue), 0);
+    while (model_status(&m).unwritten_rows > 0) {
+        env_sleep_ns(50000000);
+    }
+    ck_assert_uint_eq(model_status(&m).unfillable_rows, 0);
+    ck_assert_int_eq(fail_with, -EIO);
+    journal_verify(m.j);
+    fail_with = 0;
+    for (uint64_t nr = 0; nr < NEW_BLOCKS; nr++) {
+        memset(page, (int)(nr % 251) + 1, sizeof(page));
+        ck_assert_int_eq(journal_read(m.j, m.files.queue, fs_block(nr), 1, aligned), 0);
+        ck_assert_mem_eq(aligned, page, BLOCK_BYTES);
+    }
+    model_abandon(&m);
+    model_remove(&m);
+}
+END_TEST
+
+START_TEST(rows_that_could_not_be_filled_are_tried_again_in_time)
+{
+    uint64_t deadline = 0;
+    struct model m;
+
+    open_with_unfillable_rows(&m);
+    env_mutex_lock(&m.j->lock);
+    uint64_t then = m.j->reclaim.refill_ns;
+    while (log_thread_choose(m.j, then - 1, &deadline) != LOG_WORK_WAIT) { /* the tail */
+        env_mutex_unlock(&m.j->lock);
+        env_sleep_ns(20000000);
+        env_mutex_lock(&m.j->lock);
+        then = m.j->reclaim.refill_ns;
+    }
+    ck_assert_uint_le(deadline, then);
+    ck_assert_uint_gt(m.j->reclaim.failed_rows, 0);
+    ck_assert_int_ne(log_thread_choose(m.j, then, &deadline), LOG_WORK_WAIT);
+    ck_assert_uint_eq(m.j->reclaim.failed_rows, 0);
+    env_mutex_unlock(&m.j->lock);
+    fail_with = 0;
+    model_abandon(&m);
+    model_remove(&m);
+}
+END_TEST
+
+/* ---- no room for superblocks ---------------------------------------------------------------- */
+
+/* Superblocks of slot 2, and flushes of slot 1. */
+static _Atomic int super_error;
+static _Atomic int flush_error;
+
+static bool unrecorded_hook(const struct io_request *request, int *out_result)
+{
+    bool is_super = request->op == IO_WRITE && request->offset_bytes < MEMBER_DATA_BYTES;
+
+    if (is_super && super_error != 0 && name_begins(request, "m2.img")) {
+        *out_result = super_error;
+        return true;
+    }
+    if (request->op == IO_FLUSH && flush_error != 0 && name_begins(request, "m1.img")) {
+        *out_result = flush_error;
+        return true;
+    }
+    return false;
+}
+
+/* Slot 1 loses a flush; that this cannot be recorded is no second loss. */
+START_TEST(a_lost_flush_that_cannot_be_recorded_holds_the_tail)
+{
+    struct kit_shape shape = shape_of(4, 900);
+    struct journal_options options = {.commit_interval_ms = 3600000};
+    struct model m;
+
+    model_crash_io_use();
+    model_create(&m, &shape);
+    ck_assert_int_eq(model_open(&m, &options, KIT_NO_SLOT), 0);
+    ck_assert_int_eq(model_write_data(&m, 0, 40), 0);
+    ck_assert_int_eq(model_commit(&m, m.files.queue), 0);
+    uint64_t tail = array_log_tail(m.files.array).nr;
+    super_error = -ENOSPC;
+    flush_error = -EIO;
+    crash_io_hook = unrecorded_hook;
+    ck_assert_int_eq(journal_drain(m.j, m.files.queue), -ENOSPC);
+    ck_assert(model_status(&m).waiting_for_space);
+    ck_assert_int_eq(array_state(m.files.array), ARRAY_DEGRADED);
+    ck_assert_uint_eq(array_log_tail(m.files.array).nr, tail);
+    journal_verify(m.j);
+    if (_i == 0) {
+        super_error = 0;
+        while (model_status(&m).waiting_for_space) {
+            env_sleep_ns(50000000);
+        }
+        ck_assert_int_eq(journal_drain(m.j, m.files.queue), 0);
+        model_expect_newest(&m);
+    }
+    model_abandon(&m); /* 1: without the record, and with the log */
+    crash_io_hook = NULL;
+    ck_assert_int_eq(model_open(&m, &options, KIT_NO_SLOT), 0);
+    ck_assert(_i == 1 || array_state(m.files.array) == ARRAY_DEGRADED);
+    model_expect_recovered(&m, true);
+    model_close(&m);
+    model_remove(&m);
+}
+END_TEST
+
+/* One member fails, and the journal takes no superblock any more: what is logged counts. */
+static bool no_journal_super(const struct io_request *request, int *out_result)
+{
+    *out_result = -EIO;
+    if (request->op != IO_WRITE) {
+        return false;
+    }
+    return request->offset_bytes < MEMBER_DATA_BYTES
+               ? name_begins(request, "journal.img") || name_begins(request, "m1.img")
+               : name_begins(request, "m2.img");
+}
+
+START_TEST(a_live_log_outlasts_superblocks_that_fail_together)
+{
+    struct kit_shape shape = shape_of(4, 900);
+    struct journal_options options = {.commit_interval_ms = 3600000};
+    struct model m;
+
+    model_crash_io_use();
+    model_create(&m, &shape);
+    ck_assert_int_eq(model_open(&m, &options, KIT_NO_SLOT), 0);
+    ck_assert_int_eq(model_write_data(&m, 0, 40), 0);
+    ck_assert_int_eq(model_commit(&m, m.files.queue), 0);
+    crash_io_hook = no_journal_super;
+    /* The mark before and after: two rounds in which slot 1 and the journal fail. */
+    ck_assert_int_eq(array_set_resync_offset(m.files.array, m.files.queue, UINT64_MAX), 0);
+    ck_assert_int_eq(array_state(m.files.array), ARRAY_DEGRADED);
+    if (_i == 1) {
+        ck_assert_int_eq(array_stop_writing(m.files.array, m.files.queue), -EIO);
+    }
+    model_abandon(&m);
+    crash_io_hook = NULL;
+    ck_assert_int_eq(model_open(&m, &options, KIT_NO_SLOT), 0);
+    ck_assert_int_eq(array_state(m.files.array), ARRAY_DEGRADED);
+    model_expect_recovered(&m, true);
+    model_close(&m);
+    model_remove(&m);
+}
+END_TEST
+
 /* The journal fails between a leader's decision to commit and its turn at the log, and all is over
  * before that turn comes. */
 static struct env_ops late_ops;
@@ -320,6 +516,59 @@ START_TEST(without_the_resync_mark_no_row_goes_out_unlogged)
 }
 END_TEST
 
+static _Atomic bool retire_full; /* once the rows are written out */
+
+static bool full_later_hook(const struct io_request *request, int *out_result)
+{
+    if (request->op != IO_WRITE) {
+        return false;
+    }
+    if (name_begins(request, "journal.img")) {
+        *out_result = -EIO;
+        return true;
+    }
+    bool data = request->offset_bytes >= MEMBER_DATA_BYTES;
+    member_data_writes += data;
+    *out_result = -ENOSPC;
+    return retire_full && !data && member_data_writes > 0;
+}
+
+START_TEST(a_failed_journal_is_retired_when_there_is_room_for_it)
+{
+    struct kit_shape shape = shape_of(4, 900);
+    struct journal_options options = {.commit_interval_ms = 3600000};
+    struct model m;
+
+    model_crash_io_use();
+    model_create(&m, &shape);
+    ck_assert_int_eq(model_open(&m, &options, KIT_NO_SLOT), 0);
+    ck_assert_int_eq(model_write_data(&m, 0, 8), 0);
+    ck_assert_int_eq(model_commit(&m, m.files.queue), 0);
+    member_data_writes = _i == 0 ? 1 : 0; /* 0: no room for the mark; 1: none for the record */
+    retire_full = true;
+    crash_io_hook = full_later_hook;
+    ck_assert_int_eq(model_write_data(&m, 0, 8), 0);
+    ck_assert_int_eq(model_commit(&m, m.files.queue), -EIO);
+    while (!model_status(&m).waiting_for_space) {
+        env_sleep_ns(20000000);
+    }
+    ck_assert(_i == 1 || member_data_writes == 1); /* F4 */
+    ck_assert_int_eq(array_state(m.files.array), ARRAY_CLEAN);
+    retire_full = false;
+    while (model_status(&m).waiting_for_space) {
+        env_sleep_ns(20000000);
+    }
+    model_expect_newest(&m);
+    ck_assert_int_eq(journal_close(m.j, m.files.queue), -EIO);
+    ck_assert_int_eq(array_journal_state(m.files.array), JOURNAL_DEVICE_FAULTY);
+    ck_assert_uint_eq(array_resync_offset(m.files.array), UINT64_MAX);
+    model_after_failed_close(&m);
+    crash_io_hook = NULL;
+    model_expect_members_recovered(&m);
+    model_remove(&m);
+}
+END_TEST
+
 static TCase *failures(void)
 {
     TCase *tcase = tcase_create("failures");
@@ -330,6 +579,12 @@ static TCase *failures(void)
     tcase_add_test(tcase, an_array_that_failed_refuses_writes_and_keeps_what_was_synced);
     tcase_add_test(tcase, a_commit_that_comes_too_late_leaves_nothing_in_a_unit);
     tcase_add_test(tcase, without_the_resync_mark_no_row_goes_out_unlogged);
+    tcase_add_loop_test(tcase, a_failed_journal_is_retired_when_there_is_room_for_it, 0, 2);
+    tcase_add_loop_test(tcase, a_lost_flush_that_cannot_be_recorded_holds_the_tail, 0, 2);
+    tcase_add_loop_test(tcase, a_live_log_outlasts_superblocks_that_fail_together, 0, 2);
+    tcase_add_test(tcase, a_drain_tries_rows_again_that_could_not_be_filled);
+    tcase_add_test(tcase, a_row_that_could_not_be_filled_goes_out_when_all_of_it_is_new);
+    tcase_add_test(tcase, rows_that_could_not_be_filled_are_tried_again_in_time);
     tcase_add_test(tcase, rows_that_cannot_be_filled_stay_logged_and_the_others_go_on);
     tcase_add_loop_test(tcase,
                         when_the_journal_fails_what_was_synced_reaches_the_members,

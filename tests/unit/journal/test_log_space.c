@@ -361,11 +361,158 @@ START_TEST(a_full_transaction_is_committed_for_who_waits)
 }
 END_TEST
 
+/* ---- refusing ------------------------------------------------------------------------------- */
+
+/* Requests of one kind to one member end so. */
+static const char *bad_file;
+static enum io_op bad_op;
+static _Atomic int bad_result;
+
+static bool bad_hook(const struct io_request *request, int *out_result)
+{
+    const char *slash = strrchr(request->file->path, '/');
+
+    *out_result = bad_result;
+    return bad_result != 0 && request->op == bad_op && slash != NULL &&
+           strcmp(slash + 1, bad_file) == 0;
+}
+
+/* Write-out waits for room on the host of slot 2, with rows of blocks 0 to 15. */
+static void open_stuck(struct model *m, uint64_t ring, const struct journal_options *options)
+{
+    model_crash_io_use();
+    open_ring(m, ring, options);
+    bad_file = "m2.img";
+    bad_op = IO_WRITE;
+    bad_result = -ENOSPC;
+    crash_io_hook = bad_hook;
+    ck_assert_int_eq(model_write_data(m, 0, 16), 0);
+    ck_assert_int_eq(journal_drain(m->j, m->files.queue), -ENOSPC);
+    ck_assert(model_status(m).waiting_for_space);
+}
+
+static void close_after_hook(struct model *m)
+{
+    bad_result = 0;
+    while (model_status(m).waiting_for_space) {
+        env_sleep_ns(20000000);
+    }
+    close_all(m);
+}
+
+START_TEST(a_full_host_refuses_only_when_logging_what_is_dirty_gives_no_room)
+{
+    const struct journal_options options = {.images_max = 4096, .commit_interval_ms = 3600000};
+    struct model m;
+    int error = 0;
+
+    open_stuck(&m, RING_LEAST, &options);
+    for (uint32_t i = 16; i < MODEL_DATA_BLOCKS && error == 0; i++) {
+        error = model_write_data(&m, i, 1);
+    }
+    ck_assert_int_eq(error, -ENOSPC);
+    ck_assert_uint_eq(model_status(&m).dirty_blocks, 0);
+    ck_assert(model_status(&m).waiting_for_space);
+    model_expect_newest(&m);
+    close_after_hook(&m);
+}
+END_TEST
+
+START_TEST(a_full_host_refuses_nobody_while_reservations_may_come_back)
+{
+    struct journal_reservation held[16];
+    struct waiter waiter;
+    struct model m;
+
+    open_stuck(&m, RING_USUAL, &no_timer);
+    uint32_t count = take_all_images(&m, held, 2 + (uint32_t)m.j->space.images_used);
+    park(&m, &waiter, 8, 0);
+    env_sleep_ns(100000000);
+    ck_assert_uint_eq(parked(&m), 1);
+    for (uint32_t i = 0; i < count; i++) {
+        journal_release(m.j, &held[i]);
+    }
+    env_thread_join(waiter.thread);
+    ck_assert_int_eq(waiter.result, 0);
+    close_after_hook(&m);
+}
+END_TEST
+
+START_TEST(a_full_host_does_not_refuse_whom_a_commit_serves)
+{
+    struct journal_reservation held[16];
+    struct waiter meta;
+    struct waiter data;
+    struct model m;
+
+    open_stuck(&m, RING_USUAL, &no_timer);
+    uint32_t most = journal_limits(m.j).meta_step;
+    ck_assert_int_eq(model_change_meta(&m, 0, most, 3), 0);
+    uint32_t used = (uint32_t)(m.j->space.images_used + m.j->space.outstanding);
+    uint32_t count = take_all_images(&m, held, 2 + used);
+    env_mutex_lock(&m.op); /* the commit that is asked for does not come through yet */
+    park(&m, &meta, 0, 1);
+    park(&m, &data, 8, 0);
+    env_sleep_ns(100000000);
+    ck_assert_uint_eq(parked(&m), 2);
+    env_mutex_unlock(&m.op);
+    env_thread_join(meta.thread);
+    ck_assert_int_eq(meta.result, 0);
+    for (uint32_t i = 0; i < count; i++) {
+        journal_release(m.j, &held[i]);
+    }
+    env_thread_join(data.thread);
+    close_after_hook(&m);
+}
+END_TEST
+
+START_TEST(rows_that_cannot_be_filled_refuse_nobody_for_good)
+{
+    const struct kit_shape shape = {4, 64, MEMBER_BYTES, RING_USUAL};
+    struct journal_reservation held[16];
+    struct waiter waiter;
+    struct model m;
+
+    model_crash_io_use();
+    model_create(&m, &shape);
+    ck_assert_int_eq(model_open(&m, &no_timer, 0), 0);
+    ck_assert_int_eq(model_write_data(&m, 0, 24), 0);
+    bad_file = "m2.img";
+    bad_op = IO_READ;
+    bad_result = -EIO;
+    crash_io_hook = bad_hook;
+    ck_assert_int_eq(journal_drain(m.j, m.files.queue), -EIO);
+    uint32_t kept = (uint32_t)m.j->space.images_used;
+    ck_assert_uint_gt(kept, 0);
+    uint32_t count = take_all_images(&m, held, kept + 2);
+    park(&m, &waiter, 8, 0);
+    env_sleep_ns(100000000);
+    ck_assert_uint_eq(parked(&m), 1); /* what is held may come back */
+    for (uint32_t i = 0; i < count; i++) {
+        journal_release(m.j, &held[i]);
+    }
+    env_thread_join(waiter.thread);
+    ck_assert_int_eq(waiter.result, 0);
+    /* All that is left, in images of rows that cannot be filled either. */
+    int error = 0;
+    for (uint32_t i = 24; i < MODEL_DATA_BLOCKS && error == 0; i += 8) {
+        error = model_write_data(&m, i, 8);
+    }
+    ck_assert_int_eq(error, -EIO);
+    bad_result = 0;
+    ck_assert_int_eq(journal_drain(m.j, m.files.queue), 0);
+    ck_assert_int_eq(model_write_data(&m, 0, 16), 0);
+    model_expect_newest(&m);
+    close_all(&m);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("log_space");
     TCase *limits = tcase_create("limits");
     TCase *waiting = tcase_create("waiting");
+    TCase *refusing = tcase_create("refusing");
 
     tcase_add_test(limits, the_least_ring_follows_from_the_reserves_and_less_is_refused);
     tcase_add_test(limits, too_little_memory_is_refused_with_what_is_needed);
@@ -382,6 +529,12 @@ int main(void)
     tcase_add_test(waiting, a_waiter_for_room_in_the_transaction_stands_before_nobody_else);
     tcase_add_test(waiting, a_full_transaction_is_committed_for_who_waits);
     tcase_set_timeout(waiting, 60);
+    tcase_add_test(refusing, a_full_host_refuses_only_when_logging_what_is_dirty_gives_no_room);
+    tcase_add_test(refusing, a_full_host_refuses_nobody_while_reservations_may_come_back);
+    tcase_add_test(refusing, a_full_host_does_not_refuse_whom_a_commit_serves);
+    tcase_add_test(refusing, rows_that_cannot_be_filled_refuse_nobody_for_good);
+    tcase_set_timeout(refusing, 60);
+    suite_add_tcase(suite, refusing);
     suite_add_tcase(suite, limits);
     suite_add_tcase(suite, waiting);
     return kit_run(suite);
