@@ -277,17 +277,21 @@ void log_space_serve(struct journal *j)
 
 /* ---- showing -------------------------------------------------------------------------------- */
 
-/* Who lacks nothing now stands behind somebody, and waits for what that one lacks. */
+/* Who lacks nothing now stands behind somebody, and waits for what that one lacks: of its own
+ * class, or the first of the other. */
 static enum log_space_cause cause_of_waiter(const struct journal *j,
                                             const struct journal_reservation *r,
                                             enum log_space_cause of_one_before)
 {
     enum log_space_cause cause = cause_of(j, r);
 
-    if (cause != LOG_SPACE_NONE) {
-        return cause;
+    if (cause == LOG_SPACE_NONE) {
+        cause = of_one_before;
     }
-    return of_one_before != LOG_SPACE_NONE ? of_one_before : LOG_SPACE_NO_LOG;
+    if (cause == LOG_SPACE_NONE) {
+        cause = j->space.wanted[LOG_SPACE_NO_IMAGE] ? LOG_SPACE_NO_IMAGE : LOG_SPACE_NO_LOG;
+    }
+    return cause;
 }
 
 void log_space_count_parked(const struct journal *j, struct journal_status *status)

@@ -297,7 +297,9 @@ static void thread_main(void *context)
     if (error != 0) {
         return;
     }
+    watch_here(j->thread.watch); /* whatever I/O of it ends is progress, too */
     run(j);
+    watch_here(NULL);
     io_queue_close(j->thread.queue);
 }
 
