@@ -467,8 +467,9 @@ static unsigned wait_done(struct io_queue *queue)
         (void)sim_block("io_wait", own, SIM_NEVER);
     }
     do {
-        struct io_request *request =
-            container_of(list_pop(&own->finished), struct io_request, node);
+        struct list_node *node = list_pop(&own->finished);
+        R5_CHECK(node != NULL);
+        struct io_request *request = container_of(node, struct io_request, node);
         request->result = -(int)request->backend.transferred_bytes;
         io_request_finish(queue, request);
         done++;
