@@ -58,9 +58,8 @@ static void image_move(struct stripe_image *image, enum logged_state to)
 /* The caller's reservation says that there is one. */
 static struct stripe_image *image_take(struct journal *j, enum logged_state state)
 {
-    struct stripe_image *image = pool_try_get(&j->cache.images);
+    struct stripe_image *image = pool_get_sure(&j->cache.images);
 
-    R5_CHECK(image != NULL);
     list_init(&image->link);
     image->state = (uint8_t)state;
     image->seq = 0;

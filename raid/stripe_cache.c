@@ -196,10 +196,7 @@ uint32_t stripe_encode_need(const struct stripe_cache *cache)
 
 uint8_t *stripe_take_encode_buffer(struct stripe_cache *cache)
 {
-    uint8_t *buffer = pool_try_get(&cache->encode);
-
-    R5_CHECK(buffer != NULL); /* whoever plans a batch has counted them */
-    return buffer;
+    return pool_get_sure(&cache->encode); /* whoever plans a batch has counted them */
 }
 
 static void head_verify(const struct stripe_cache *cache, const struct stripe_head *head)
