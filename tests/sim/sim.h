@@ -52,8 +52,9 @@ enum sim_end {
 void sim_begin(uint64_t seed);
 /* Runs `main` as the first fiber. Nothing of the real code is called outside of it. */
 enum sim_end sim_world(void (*main)(void *context), void *context);
-/* The power goes after so many more steps; UINT64_MAX: never. */
-void sim_cut_after(uint64_t steps);
+/* The power goes after so many more steps, or transfers, of the next life; UINT64_MAX: never. The
+ * second finds the moments between two transfers of one commit, which few steps are. */
+void sim_cut_after(uint64_t steps, uint64_t transfers);
 /* The power goes here and now. Does not return. */
 noreturn void sim_cut_now(void);
 /* `call` runs after so many more steps, within whatever thread is at a point then. At most
@@ -82,6 +83,8 @@ const char *sim_disk_make(unsigned disk, uint64_t bytes);
 const char *sim_disk_path(unsigned disk);
 /* Nothing answers any more: every transfer is -EIO, and so is an open (or it is not there). */
 void sim_disk_kill(unsigned disk);
+/* It answers again, with what it had. */
+void sim_disk_revive(unsigned disk);
 void sim_disk_set_absent(unsigned disk, bool absent);
 /* Writes answer -ENOSPC. */
 void sim_disk_set_full(unsigned disk, bool full);

@@ -56,6 +56,7 @@ struct disk {
     uint32_t reads_ppm;
     uint32_t writes_ppm;
     uint64_t stall_ns;
+    uint32_t slowness; /* by the seed: 1 or more */
 };
 
 struct flight {
@@ -89,6 +90,9 @@ void sim_disk_begin(uint64_t seed)
     disk_random.state = seed;
     delay_ns_max = delays_ns[sim_below(&disk_random, sizeof(delays_ns) / sizeof(delays_ns[0]))];
     finish_one = sim_one_in(&disk_random, 2);
+    for (unsigned i = 0; i < SIM_DISKS_MAX; i++) {
+        disks[i].slowness = sim_one_in(&disk_random, 3) ? 1 + sim_below(&disk_random, 100) : 1;
+    }
     flight_count = 0;
     next_due_ns = SIM_NEVER;
     transfers = 0;
@@ -425,7 +429,7 @@ static struct volatile_write *copy_write(const struct disk *disk, const struct i
 
 static uint64_t draw_delay(const struct disk *disk)
 {
-    uint64_t delay = 1 + sim_random(&disk_random) % delay_ns_max;
+    uint64_t delay = (1 + sim_random(&disk_random) % delay_ns_max) * disk->slowness;
 
     return disk->stall_ns + (sim_one_in(&disk_random, SLOW_ONE_IN) ? delay * SLOW_FACTOR : delay);
 }
@@ -541,7 +545,7 @@ const char *sim_disk_make(unsigned index, uint64_t bytes)
     uint64_t pages = bytes / BLOCK_BYTES;
 
     R5_CHECK(index < SIM_DISKS_MAX && !disk->made);
-    *disk = (struct disk){.made = true, .bytes = pages * BLOCK_BYTES};
+    *disk = (struct disk){.made = true, .slowness = 1, .bytes = pages * BLOCK_BYTES};
     (void)snprintf(disk->path, PATH_BYTES, "/simulated/disk%u", index); /* always fits */
     disk->stable = calloc(pages, sizeof(*disk->stable));
     disk->seen = calloc(pages, sizeof(*disk->seen));
@@ -557,6 +561,12 @@ const char *sim_disk_path(unsigned disk)
 void sim_disk_kill(unsigned disk)
 {
     disks[disk].dead = true;
+}
+
+void sim_disk_revive(unsigned disk)
+{
+    disks[disk].dead = false;
+    disks[disk].absent = false;
 }
 
 void sim_disk_set_absent(unsigned disk, bool absent)

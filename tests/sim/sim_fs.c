@@ -20,21 +20,22 @@
 #include "r5fs/base/env.h"
 #include "sim_fs_users.h"
 
-#define MEMBERS        3u
-#define MEMBER_BYTES   (6u << 20)
-#define CHUNK_SECTORS  32u
-#define JOURNAL_BYTES  (4u << 20)
-#define ARENA_BYTES    ((size_t)48 << 20)
-#define MEMORY_BYTES   (12u << 20)
-#define BUFFER_BYTES   (8u << 20)
-#define IMAGES         128u
-#define QUEUE_DEPTH    16u
-#define STALL_NS       UINT64_C(300000000)
-#define CUT_STEPS_OPEN 3000u
-#define CUT_STEPS_LONG 25000u
-#define FAULT_STEPS    8000u
-#define LIVES_MAX      4u
-#define STREAM_FAULTS  UINT64_C(0x66732d6661756c74)
+#define MEMBERS            3u
+#define MEMBER_BYTES       (4u << 20)
+#define CHUNK_SECTORS      16u
+#define JOURNAL_BYTES      (4u << 20)
+#define ARENA_BYTES        ((size_t)48 << 20)
+#define MEMORY_BYTES       (12u << 20)
+#define BUFFER_BYTES       (8u << 20)
+#define IMAGES             128u
+#define QUEUE_DEPTH        16u
+#define STALL_NS           UINT64_C(300000000)
+#define CUT_STEPS_OPEN     3000u
+#define CUT_STEPS_LONG     25000u
+#define STEPS_PER_TRANSFER 75u /* about */
+#define FAULT_STEPS        8000u
+#define LIVES_MAX          4u
+#define STREAM_FAULTS      UINT64_C(0x66732d6661756c74)
 
 /* ---- open, close ---------------------------------------------------------------------------- */
 
@@ -306,6 +307,9 @@ static unsigned victim;
 static void plan_member(struct fs_life *life, struct sim_random *faults, bool *chosen)
 {
     life->faulty = true;
+    if (*chosen && sim_one_in(faults, 3)) {
+        sim_disk_revive(victim); /* if it was missed, it is stale now */
+    }
     if (*chosen || sim_one_in(faults, 3)) {
         return;
     }
@@ -315,6 +319,20 @@ static void plan_member(struct fs_life *life, struct sim_random *faults, bool *c
         sim_disk_set_absent(victim, true);
     } else {
         sim_call_after(1 + sim_below(faults, FAULT_STEPS), kill_disk, &victim);
+    }
+}
+
+static void plan_cut(struct sim_random *faults, bool never, uint32_t steps_most)
+{
+    uint32_t most = 1 + sim_below(faults, steps_most);
+
+    if (never) {
+        return;
+    }
+    if (sim_one_in(faults, 2)) {
+        sim_cut_after(UINT64_MAX, 1 + sim_below(faults, 1 + most / STEPS_PER_TRANSFER));
+    } else {
+        sim_cut_after(1 + sim_below(faults, most), UINT64_MAX);
     }
 }
 
@@ -337,7 +355,7 @@ static void live_and_cut(uint64_t seed, bool lose_member)
         if (lose_member) {
             plan_member(&life, &faults, &chosen);
         }
-        sim_cut_after(last ? UINT64_MAX : 1 + sim_below(&faults, 1 + sim_below(&faults, most)));
+        plan_cut(&faults, last, most);
         recovers = sim_world(life_main, &life) == SIM_CUT;
     }
     (void)sim_world(check_main, &life); /* nobody cuts it */

@@ -341,15 +341,15 @@ static void operate_on(struct fs_user *user, uint32_t file)
 
     if (ino == 0) {
         make(user, file);
-    } else if (kind < 8) {
+    } else if (kind < 7) {
         write_file(user, file);
-    } else if (kind < 10) {
+    } else if (kind < 9) {
         truncate_file(user, file);
     } else if (kind < 12) {
         punch(user, file);
     } else if (kind < 14) {
         move(user, file);
-    } else if (kind < 15) {
+    } else if (kind < 16) {
         drop(user, file);
     } else if (kind < 18) {
         compare(user, file);

@@ -209,7 +209,7 @@ static void write_data(struct worker *worker)
     struct life *life = worker->life;
     struct sim_random *random = &worker->random;
     uint32_t most = journal_limits(life->journal).data_step;
-    uint32_t asked = 1 + sim_below(random, most < DATA_RUN_MAX ? most : DATA_RUN_MAX);
+    uint32_t asked = 1 + sim_below(random, most < life->run_max ? most : life->run_max);
     uint32_t used = sim_one_in(random, 8) ? sim_below(random, asked + 1) : asked;
     uint32_t first = sim_below(random, MODEL_DATA);
 
@@ -284,7 +284,7 @@ static void discard(struct worker *worker)
 {
     struct life *life = worker->life;
     uint32_t first = sim_below(&worker->random, MODEL_DATA);
-    uint32_t count = 1 + sim_below(&worker->random, DATA_RUN_MAX);
+    uint32_t count = 1 + sim_below(&worker->random, worker->life->run_max);
 
     env_mutex_lock(life->op);
     for (uint32_t i = 0; i < count && first + i < MODEL_DATA; i++) {
@@ -315,7 +315,7 @@ static void read_data(struct worker *worker)
 {
     struct life *life = worker->life;
     uint32_t first = sim_below(&worker->random, MODEL_DATA);
-    uint32_t count = 1 + sim_below(&worker->random, DATA_RUN_MAX);
+    uint32_t count = 1 + sim_below(&worker->random, worker->life->run_max);
     uint32_t least[DATA_RUN_MAX];
     uint32_t discards = life->discards;
 
@@ -346,15 +346,15 @@ static void operate(struct worker *worker)
     struct sim_random *random = &worker->random;
     uint32_t kind = sim_below(random, 100);
 
-    if (kind < 40) {
+    if (sim_below(random, 100) < worker->life->commit_share) {
+        commit(worker);
+    } else if (kind < 40) {
         write_data(worker);
     } else if (kind < 63) {
         change_meta(worker);
-    } else if (kind < 75) {
-        commit(worker);
-    } else if (kind < 90) {
+    } else if (kind < 88) {
         read_data(worker);
-    } else if (kind < 94) {
+    } else if (kind < 93) {
         discard(worker);
     } else if (kind < 96) {
         env_sleep_ns(sim_random(random) % UINT64_C(3000000000));
@@ -585,6 +585,8 @@ void life_draw(struct life *life, struct sim_model *model, uint64_t seed)
     life->operations = 8 + sim_below(&life->random, 40);
     life->images_max = images[sim_below(&life->random, sizeof(images) / sizeof(images[0]))];
     life->io_units += sim_one_in(&life->random, 4) ? sim_below(&life->random, 7) : 0;
+    life->run_max = sim_one_in(&life->random, 3) ? DATA_RUN_MAX : 8;
+    life->commit_share = sim_one_in(&life->random, 3) ? 40 : 12;
     life->write_through = sim_one_in(&life->random, 8);
     life->end = sim_one_in(&life->random, 2) ? LIFE_STOPS : LIFE_CLOSES;
 }

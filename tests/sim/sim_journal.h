@@ -33,6 +33,8 @@ struct life {
     uint32_t operations; /* of each worker */
     uint32_t images_max;
     uint32_t io_units;
+    uint32_t run_max;      /* data blocks of one write */
+    uint32_t commit_share; /* of a hundred operations */
     bool write_through;
     bool recovers; /* the life before ended with a cut */
     bool degraded_start;

@@ -12,13 +12,14 @@
 
 #include "sim_journal.h"
 
-#define LIVES_MAX       4u
-#define CUT_STEPS_SHORT 600u /* within an open */
-#define CUT_STEPS_LONG  20000u
-#define OPEN_STEPS      2000u /* more than an open takes */
-#define FAULT_STEPS     6000u
-#define STREAM_FAULTS   UINT64_C(0x6661756c7473)
-#define STREAM_WORK     UINT64_C(0x776f726b)
+#define LIVES_MAX          4u
+#define CUT_STEPS_SHORT    600u /* within an open */
+#define CUT_STEPS_LONG     20000u
+#define OPEN_STEPS         2000u /* more than an open takes */
+#define STEPS_PER_TRANSFER 14u   /* about */
+#define FAULT_STEPS        6000u
+#define STREAM_FAULTS      UINT64_C(0x6661756c7473)
+#define STREAM_WORK        UINT64_C(0x776f726b)
 
 static struct sim_model model;
 
@@ -60,6 +61,20 @@ void journal_run_plain(uint64_t seed)
 
 /* ---- power cuts ----------------------------------------------------------------------------- */
 
+static void plan_cut(struct sim_random *faults, bool never, uint32_t steps_most)
+{
+    uint32_t most = 1 + sim_below(faults, steps_most);
+
+    if (never) {
+        return;
+    }
+    if (sim_one_in(faults, 2)) {
+        sim_cut_after(UINT64_MAX, 1 + sim_below(faults, 1 + most / STEPS_PER_TRANSFER));
+    } else {
+        sim_cut_after(1 + sim_below(faults, most), UINT64_MAX);
+    }
+}
+
 static void live_and_cut(uint64_t seed, void (*plan)(struct life *life, struct sim_random *faults))
 {
     struct sim_random faults = {seed ^ STREAM_FAULTS};
@@ -78,7 +93,7 @@ static void live_and_cut(uint64_t seed, void (*plan)(struct life *life, struct s
         if (plan != NULL) {
             plan(&life, &faults);
         }
-        sim_cut_after(last ? UINT64_MAX : 1 + sim_below(&faults, 1 + sim_below(&faults, most)));
+        plan_cut(&faults, last, most);
         enum sim_end end = sim_world(life_main, &life);
         after(&life, end);
         recovers = end == SIM_CUT;
@@ -103,6 +118,9 @@ static bool victim_chosen;
 static void plan_member(struct life *life, struct sim_random *faults)
 {
     life->faults = FAULTS_MEMBER;
+    if (victim_chosen && sim_one_in(faults, 3)) {
+        sim_disk_revive(victim); /* if it was missed, it is stale now */
+    }
     if (victim_chosen || sim_one_in(faults, 3)) {
         return;
     }

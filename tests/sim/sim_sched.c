@@ -63,7 +63,8 @@ static struct {
     uint32_t warp_one_in;     /* 0: never */
     uint64_t step_ns;
     uint32_t lowest_priority;
-    uint64_t cut_at;
+    uint64_t cut_at; /* step */
+    uint64_t cut_at_transfer;
     uint64_t stall_limit_ns;
     const char *foreground;
     struct planned_call calls[SIM_CALLS_MAX];
@@ -118,7 +119,7 @@ void sim_begin(uint64_t seed)
     sched.warp_one_in = sim_one_in(random, 4) ? 100 + sim_below(random, 2000) : 0;
     sched.step_ns = steps_ns[sim_below(random, sizeof(steps_ns) / sizeof(steps_ns[0]))];
     sched.lowest_priority = UINT32_C(1) << 24;
-    sched.cut_at = SIM_NEVER;
+    sim_cut_after(SIM_NEVER, SIM_NEVER);
     sched.stall_limit_ns = 0;
     for (unsigned i = 0; i < SIM_CALLS_MAX; i++) {
         sched.calls[i].at = SIM_NEVER;
@@ -137,9 +138,10 @@ uint64_t sim_now_ns(void)
     return sim_state.now_ns;
 }
 
-void sim_cut_after(uint64_t steps)
+void sim_cut_after(uint64_t steps, uint64_t transfers)
 {
     sched.cut_at = steps == SIM_NEVER ? SIM_NEVER : sim_state.steps + steps;
+    sched.cut_at_transfer = transfers == SIM_NEVER ? SIM_NEVER : sim_disk_transfers() + transfers;
 }
 
 void sim_call_after(uint64_t steps, void (*call)(void *context), void *context)
@@ -402,7 +404,7 @@ static void step(const char *what, const void *on)
     sim_figures->steps = sim_state.steps;
     sim_figures->hash = sim_state.hash;
     make_calls();
-    if (sim_state.steps >= sched.cut_at) {
+    if (sim_state.steps >= sched.cut_at || sim_disk_transfers() >= sched.cut_at_transfer) {
         leave_life(SIM_CUT);
     }
     SIM_EXPECT(
@@ -592,7 +594,7 @@ enum sim_end sim_world(void (*main)(void *context), void *context)
     R5_CHECK(sim_fiber_start(&first, "main", main, context) == 0);
     first->runnable_since = sim_state.steps;
     switch_to(first);
-    sim_cut_after(SIM_NEVER);
+    sim_cut_after(SIM_NEVER, SIM_NEVER);
     if (sched.end == SIM_CUT) {
         sim_disk_settle();
     }
