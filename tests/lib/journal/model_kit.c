@@ -66,10 +66,15 @@ static uint32_t page_version(const uint8_t *page, struct fs_block block)
 static const struct io_backend_ops *crash_ops;
 static struct env_mutex crash_lock;
 static uint64_t crash_random; /* [crash_lock] */
+static bool crash_loses_all;
+static bool crash_settling; /* [crash_lock] */
 
+void (*model_submit_hook)(const struct io_request *request);
+
+/* crash_io_settle draws the fate of each write; 0 is that it never happened. */
 static uint32_t crash_draw(uint32_t limit)
 {
-    return model_random(&crash_random, limit);
+    return crash_loses_all && crash_settling ? 0 : model_random(&crash_random, limit);
 }
 
 static int locked_open(struct io_queue **out_queue, struct arena *arena, uint32_t depth)
@@ -84,6 +89,9 @@ static void locked_close(struct io_queue *queue)
 
 static void locked_submit(struct io_queue *queue, struct io_request *request)
 {
+    if (model_submit_hook != NULL) {
+        model_submit_hook(request);
+    }
     env_mutex_lock(&crash_lock);
     crash_ops->submit(queue, request);
     env_mutex_unlock(&crash_lock);
@@ -111,6 +119,8 @@ void model_crash_io_use(void)
     struct io_queue *queue = NULL;
 
     crash_random = kit_random();
+    crash_loses_all = false;
+    model_submit_hook = NULL;
     crash_io_use(crash_draw);
     arena_init_growing(&arena);
     ck_assert_int_eq(io_queue_open(&queue, &arena, QUEUE_DEPTH), 0);
@@ -139,10 +149,17 @@ void model_cut_after(uint64_t writes)
     env_mutex_unlock(&crash_lock);
 }
 
+void model_lose_all_unflushed(void)
+{
+    crash_loses_all = true;
+}
+
 static void settle(void)
 {
     env_mutex_lock(&crash_lock);
+    crash_settling = true;
     crash_io_settle();
+    crash_settling = false;
     env_mutex_unlock(&crash_lock);
 }
 

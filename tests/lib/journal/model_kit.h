@@ -88,6 +88,11 @@ void model_expect_members_recovered(struct model *m);
 void model_crash_io_use(void);
 bool model_is_cut(void);
 void model_cut_after(uint64_t writes);
+/* From model_crash_io_use on: every write that no flush covered is lost when the power goes. */
+void model_lose_all_unflushed(void);
+/* When set, sees each request of model_crash_io before it is submitted, on the submitting thread
+ * and with no lock of the kit's held: it may call the journal, and do I/O itself. */
+extern void (*model_submit_hook)(const struct io_request *request);
 
 uint32_t model_random(uint64_t *state, uint32_t limit);
 
