@@ -57,6 +57,8 @@ struct journal {
     size_t unit_room;
     void (*hook)(void *context, uint64_t unit);
     void *hook_context;
+    void (*wait_hook)(void *context);
+    void *wait_hook_context;
     uint64_t bad_block;
     uint64_t seq; /* [lock] of the newest durable unit; goes on in what fake_journal_at makes */
     uint64_t commits;
@@ -233,6 +235,19 @@ void fake_on_unit(struct journal *j, void (*hook)(void *context, uint64_t unit),
 {
     j->hook = hook;
     j->hook_context = context;
+}
+
+void fake_on_wait(struct journal *j, void (*hook)(void *context), void *context)
+{
+    j->wait_hook = hook;
+    j->wait_hook_context = context;
+}
+
+static void about_to_wait(struct journal *j)
+{
+    if (j->wait_hook != NULL) {
+        j->wait_hook(j->wait_hook_context);
+    }
 }
 
 uint8_t *fake_block_bytes(struct journal *j, struct fs_block block)
@@ -427,6 +442,7 @@ static int commit_lead(struct journal *j)
 int journal_commit(struct journal *j, struct io_queue *queue, uint64_t txn)
 {
     (void)queue; /* there is no device */
+    about_to_wait(j);
     env_mutex_lock(&j->lock);
     while (j->leading && j->durable_txn < txn) {
         env_cond_wait(&j->changed, &j->lock);
@@ -457,6 +473,7 @@ int journal_reserve(struct journal *j,
                     uint32_t meta_blocks)
 {
     int error = 0;
+    about_to_wait(j);
     env_mutex_lock(&j->lock);
     R5_CHECK(reservation->data_blocks == 0 && reservation->meta_blocks == 0);
     if (data_blocks > j->data_step || meta_blocks > j->meta_step) {

@@ -50,6 +50,9 @@ void fake_on_unit(struct journal *journal,
                   void (*hook)(void *context, uint64_t unit),
                   void *context);
 
+/* Called by everybody who is about to ask for a reservation or to wait for a commit. */
+void fake_on_wait(struct journal *journal, void (*hook)(void *context), void *context);
+
 /* The durable bytes of a block, for looking and for damaging; what reads see changes with
  * fake_block_changed. */
 uint8_t *fake_block_bytes(struct journal *journal, struct fs_block block);
