@@ -128,7 +128,7 @@ struct journal *fake_journal_make(const struct fake_options *options)
     R5_CHECK(error == 0);
     return fake_make_like(&geometry,
                           options->data_step == 0 ? 64 : options->data_step,
-                          options->meta_step == 0 ? 48 : options->meta_step,
+                          options->meta_step == 0 ? 32 : options->meta_step,
                           options->trace);
 }
 

@@ -25,7 +25,7 @@ struct fake_options {
     uint32_t chunk_sectors; /* default 128 */
     uint64_t volume_blocks; /* about; default 16384 (64 MiB). Untouched blocks cost no memory */
     uint32_t data_step;     /* default 64 */
-    uint32_t meta_step;     /* default 48; also the most of a transaction */
+    uint32_t meta_step;     /* default 32; also the most of a transaction */
     bool trace;             /* keep the units for fake_journal_at */
 };
 

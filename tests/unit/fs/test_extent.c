@@ -274,6 +274,66 @@ START_TEST(a_map_damaged_on_disk_is_reported_and_not_followed)
 }
 END_TEST
 
+#define WINDOWS 3000u
+
+/* Extents and holes of all kinds from before the window to behind it. */
+static struct extent_window random_window(uint64_t *state)
+{
+    struct extent_window window = {.ino = ino, .first = 100};
+    uint64_t at = 80 + kit_below(state, 30);
+
+    window.end = window.first + 1 + kit_below(state, 60);
+    while (window.count < EXTENT_WINDOW_MAX && at < window.end) {
+        window.items[window.count++] = (struct extent){
+            .first = at,
+            .count = 1 + kit_below(state, 12),
+            .start = fs_block(1000 + at),
+            .state = kit_below(state, 2) == 0 ? EXTENT_WRITTEN : EXTENT_UNWRITTEN,
+        };
+        at = extent_end(&window.items[window.count - 1]) + kit_below(state, 3);
+    }
+    while (window.count > 0 && extent_end(&window.items[0]) < window.first) {
+        window.count--;
+        memmove(&window.items[0], &window.items[1], window.count * sizeof(window.items[0]));
+    }
+    return window;
+}
+
+/* 32 blocks: what a journal with kernel_safe allows. */
+START_TEST(an_edit_fits_into_the_smallest_transaction_with_all_else_that_its_operation_does)
+{
+    static const struct {
+        enum extent_change change;
+        struct txn_need beside;
+    } operations[] = {
+        {EXTENT_FILL, {.removes = 1, .updates = 1}}, /* a file with capabilities is written */
+        {EXTENT_PUNCH, {.inserts = 1, .removes = 1, .updates = 2}}, /* or cut, in several steps */
+        {EXTENT_PUNCH, {.removes = 1, .updates = 2}},               /* the last of these */
+        {EXTENT_RESERVE, {.updates = 1}},
+        {EXTENT_ZERO, {.updates = 1}},
+        {EXTENT_PUNCH, {.updates = 1}},
+    };
+    const uint32_t least = 32;
+    uint64_t state = kit_seed("edit_fits");
+    uint32_t most = 0;
+
+    kit.fs->limits.meta_step = least;
+    for (uint32_t i = 0; i < WINDOWS; i++) {
+        struct extent_window window = random_window(&state);
+
+        for (size_t op = 0; op < sizeof(operations) / sizeof(operations[0]); op++) {
+            struct txn_need need = operations[op].beside;
+            uint32_t changes = extent_changes_max(kit.fs, operations[op].change, &need);
+
+            (void)extent_need(&window, operations[op].change, changes, &need); /* 0: no change */
+            ck_assert_msg(txn_credits(&need) <= least, "operation %zu, window %u", op, i);
+            most = txn_credits(&need) > most ? txn_credits(&need) : most;
+        }
+    }
+    ck_assert_uint_eq(most, least); /* so that nobody takes the bound for a loose one */
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("extent");
@@ -289,6 +349,8 @@ int main(void)
     tcase_add_test(maps, an_append_asks_for_no_more_than_it_can_cost);
     tcase_add_test(maps, new_blocks_follow_the_extent_before);
     tcase_add_test(maps, extents_that_cannot_be_are_refused);
+    tcase_add_test(
+        maps, an_edit_fits_into_the_smallest_transaction_with_all_else_that_its_operation_does);
     tcase_add_test(maps, a_map_damaged_on_disk_is_reported_and_not_followed);
     suite_add_tcase(suite, maps);
     SRunner *runner = srunner_create(suite);

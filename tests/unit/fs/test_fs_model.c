@@ -40,14 +40,14 @@ static void note_unit(void *context, uint64_t unit)
 
 static struct fake_options choose_options(uint64_t seed)
 {
-    static const uint32_t meta[] = {44, 48, 64, 100, 203};
+    static const uint32_t meta[] = {32, 44, 48, 64, 100, 203};
     static const uint32_t data[] = {8, 16, 64, 256};
     uint64_t state = seed ^ 0x5eed;
     return (struct fake_options){
         .slots = 3 + (uint32_t)kit_below(&state, 4),
         .chunk_sectors = 8u << kit_below(&state, 5),
         .volume_blocks = 32768,
-        .meta_step = meta[kit_below(&state, 5)],
+        .meta_step = meta[kit_below(&state, 6)],
         .data_step = data[kit_below(&state, 4)],
         .trace = true,
     };
