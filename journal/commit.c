@@ -13,6 +13,8 @@
  *       dirty.
  *   C4  the unit in which a transaction closes has its images before the client is unlocked: the
  *       client's buffers may change at once (second buffers, W5).
+ *   C5  kernel_safe: a leader who lacks room for rows (log_rows.c) gives back the client, the role
+ *       and the lead before he waits for an empty log.
  *
  * Happy path: above. Nothing volatile: returns at once, no flush.
  * Failure modes: the journal failed: -EIO for the leader and all who wait; a transaction that had
@@ -122,6 +124,7 @@ static bool place_txn(struct journal *j, uint32_t count)
         struct stripe_image *image = logged_stripe_place_new(
             j, j->commit.address[i], j->commit.data[i], unit->seq, unit->position);
 
+        log_rows_note(j, image->head->row, unit->seq);
         io_unit_add_data(unit, j->commit.address[i], image, image->data);
         log_head_advance(j);
     }
@@ -140,17 +143,21 @@ static uint32_t fetch_txn(struct journal *j)
     return count;
 }
 
-/* The client is locked. Sets the number of the transaction that closed. */
+/* The client is locked. Sets the number of the transaction that closed. -EAGAIN, and nothing was
+ * placed: the log may not name all the rows (C5). */
 static int close_txn(struct journal *j, struct io_queue *queue, uint64_t *out_txn)
 {
-    int error = place_rest_of_data(j, queue); /* C2 */
+    uint32_t count = fetch_txn(j);
 
+    env_mutex_lock(&j->lock);
+    R5_CHECK(count <= j->space.txn_used);
+    bool fit = log_rows_fit_all(j, count);
+    env_mutex_unlock(&j->lock);
+    int error = fit ? place_rest_of_data(j, queue) : -EAGAIN; /* C2 */
     if (error != 0) {
         return error;
     }
-    uint32_t count = fetch_txn(j);
     env_mutex_lock(&j->lock);
-    R5_CHECK(count <= j->space.txn_used);
     bool placed = count == 0 || place_txn(j, count);
     env_mutex_unlock(&j->lock);
     if (!placed) {
@@ -165,6 +172,7 @@ static int close_txn(struct journal *j, struct io_queue *queue, uint64_t *out_tx
     }
     env_mutex_lock(&j->lock);
     log_space_close_txn(j);
+    log_rows_closed(j);
     j->oldest_dirty_ns = 0;
     *out_txn = j->commit.running_txn;
     j->commit.running_txn++;
@@ -197,10 +205,36 @@ static int role_take(struct journal *j)
     log_role_take_wait(j);
     env_mutex_lock(&j->lock);
     int error = j->failing != 0 ? -EIO : 0;
+    log_rows_enforce(j, true);
     env_mutex_unlock(&j->lock);
     return error;
 }
 
+static void role_give(struct journal *j)
+{
+    env_mutex_lock(&j->lock);
+    log_rows_enforce(j, false);
+    env_mutex_unlock(&j->lock);
+    log_role_give(j);
+}
+
+/* kernel_safe, the client is unlocked: as many rows as the log may name. */
+static int write_data_that_fits(struct journal *j, struct io_queue *queue)
+{
+    int error = 0;
+    bool placed = true;
+
+    while (placed && error == 0) {
+        env_mutex_lock(&j->lock);
+        log_place_dirty(j);
+        placed = j->log.batch_count > 0;
+        env_mutex_unlock(&j->lock);
+        error = log_batch_write(j, queue);
+    }
+    return error == 0 ? -EAGAIN : error;
+}
+
+/* -EAGAIN: the log must be emptied first. */
 static int commit_lead(struct journal *j, struct io_queue *queue)
 {
     uint64_t txn = 0;
@@ -217,12 +251,14 @@ static int commit_lead(struct journal *j, struct io_queue *queue)
         error = close_txn(j, queue, &txn);
         client_unlock(j);
     }
-    if (error == 0) {
+    if (error == -EAGAIN) {
+        error = write_data_that_fits(j, queue);
+    } else if (error == 0) {
         watch_step(j->commit.watch, "the transaction", txn, 0);
         error = log_batch_write(j, queue);
     }
     R5_CHECK(error != 0 || txn != 0);
-    log_role_give(j);
+    role_give(j);
     env_mutex_lock(&j->lock);
     if (error == 0) {
         j->commit.durable_txn = txn;
@@ -239,6 +275,31 @@ static int commit_lead(struct journal *j, struct io_queue *queue)
 
 /* ---- leader or follower --------------------------------------------------------------------- */
 
+/* [lock] -EAGAIN: the log thread was asked for an empty log. */
+static int lead(struct journal *j, struct io_queue *queue)
+{
+    j->commit.leading = true; /* C1 */
+    env_mutex_unlock(&j->lock);
+    int error = commit_lead(j, queue);
+    env_mutex_lock(&j->lock);
+    j->commit.leading = false;
+    if (error == -EAGAIN) {
+        log_rows_want(j);
+    }
+    env_cond_broadcast(&j->commit.ended);
+    env_cond_signal(&j->thread.wake);
+    return error;
+}
+
+/* [lock] Until the log thread has emptied the log. C5: nothing is held. */
+static int empty_log_wait(struct journal *j)
+{
+    while (log_rows_is_waited_for(j) && !j->thread.stop) {
+        env_cond_wait(&j->reclaim.written, &j->lock);
+    }
+    return j->thread.stop ? -EIO : 0;
+}
+
 /* [lock] Returns when `txn` is durable. */
 static int commit_wait(struct journal *j, struct io_queue *queue, uint64_t txn)
 {
@@ -251,17 +312,26 @@ static int commit_wait(struct journal *j, struct io_queue *queue, uint64_t txn)
             env_cond_wait(&j->commit.ended, &j->lock);
         } else if (!commit_is_needed(j) && txn == j->commit.running_txn) {
             return 0; /* nothing is volatile: what was written is durable, or was freed again */
+        } else if (log_rows_is_waited_for(j)) {
+            error = empty_log_wait(j);
         } else {
-            j->commit.leading = true; /* C1 */
-            env_mutex_unlock(&j->lock);
-            error = commit_lead(j, queue);
-            env_mutex_lock(&j->lock);
-            j->commit.leading = false;
-            env_cond_broadcast(&j->commit.ended);
-            env_cond_signal(&j->thread.wake);
+            error = lead(j, queue);
+            error = error == -EAGAIN ? 0 : error;
         }
     }
     return error;
+}
+
+int commit_try(struct journal *j, struct io_queue *queue)
+{
+    int error = 0;
+
+    env_mutex_lock(&j->lock);
+    if (!j->commit.leading && j->failing == 0 && commit_is_needed(j)) {
+        error = lead(j, queue);
+    }
+    env_mutex_unlock(&j->lock);
+    return error == -EAGAIN ? 0 : error;
 }
 
 int commit_running(struct journal *j, struct io_queue *queue)

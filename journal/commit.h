@@ -9,7 +9,10 @@ void commit_init(struct journal *j);
 void commit_fini(struct journal *j);
 /* [lock] Whether anything is volatile. */
 bool commit_is_needed(const struct journal *j);
-/* For the log thread: commits what is running now, or follows a commit in flight. */
+/* Commits what is running now, or follows a commit in flight. */
 R5_MUST_CHECK int commit_running(struct journal *j, struct io_queue *queue);
+/* The same for the log thread: it follows nobody, and when the log may name no more rows it comes
+ * back, so that it can make room. */
+R5_MUST_CHECK int commit_try(struct journal *j, struct io_queue *queue);
 
 #endif

@@ -246,6 +246,12 @@ static int open_writing(struct journal *j, struct io_queue *queue, char *out_why
         error = accept_recovered(j, queue, out_why);
     }
     if (error == 0) {
+        error = log_rows_begin(j, queue);
+        if (error != 0) {
+            reclaim_say_why(j->array, error, out_why);
+        }
+    }
+    if (error == 0) {
         error = log_thread_start(j);
         if (error != 0) {
             why(out_why, "the log thread cannot be started: %s", strerror(-error));
@@ -346,7 +352,7 @@ static bool is_drained(const struct journal *j, uint64_t seq)
         return false;
     }
     if (j->live_rows > 0 || commit_is_needed(j)) {
-        return j->log.tail.nr == log_tail_candidate(j).nr; /* others go on writing */
+        return j->log.tail.nr == log_tail_candidate(j).position.nr; /* others go on writing */
     }
     return log_used(j) == 1;
 }
@@ -414,6 +420,9 @@ void journal_get_status(struct journal *j, struct journal_status *out_status)
         io_units_count(&j->units, &status.units);
         status.oldest_unit_ns = reclaim_oldest_ns(j);
         status.waiting_for_space = j->reclaim.stuck;
+        status.kernel_safe = j->rows.limited;
+        status.bucket_rows = log_rows_fullest(j);
+        status.bucket_max = LOG_ROWS_MAX;
     }
     if (status.dirty_blocks > 0 && j->oldest_dirty_ns != 0) {
         status.oldest_dirty_ns = env_now_ns() - j->oldest_dirty_ns;

@@ -7,6 +7,7 @@
  *   logged_stripe.c      states of images, dirty list, live list
  *   io_unit.c            buffers of units
  *   log.c                writer role, batches of units, durability, the tail
+ *   log_rows.c           kernel_safe: how many rows the log names
  *   commit.c             leader and followers
  *   reclaim.c            rows to the members
  *   log_thread.c         when to do which of these
@@ -24,6 +25,7 @@
 
 #include "io_unit.h"
 #include "log_ring.h"
+#include "log_rows.h"
 #include "meta_block.h"
 #include "r5fs/base/env.h"
 #include "r5fs/base/pool.h"
@@ -149,6 +151,7 @@ struct journal {
     const char *fail_what;           /* [lock] what met it */
     struct log log;
     struct log_space space;
+    struct log_rows rows;
     struct io_units units;
     struct stripe_cache cache; /* [lock] as its [cache] */
     struct list_node dirty;    /* [lock] images DIRTY, by stripe_image.link, oldest first */

@@ -96,18 +96,18 @@ uint64_t log_used_by_live(const struct journal *j)
     return log_ring_distance(&j->log.ring, position, j->log.head);
 }
 
-struct log_block log_tail_candidate(const struct journal *j)
+struct log_tail log_tail_candidate(const struct journal *j)
 {
     struct log_block position = j->log.durable_position;
     uint64_t seq = oldest_live(j, &position);
 
     if (j->reclaim.pin_seq != 0 && (seq == 0 || j->reclaim.pin_seq < seq)) {
-        return j->reclaim.pin_position;
+        return (struct log_tail){j->reclaim.pin_position, j->reclaim.pin_seq};
     }
     if (seq == 0 || seq > j->log.durable_seq) {
-        return j->log.durable_position; /* W3b */
+        return (struct log_tail){j->log.durable_position, j->log.durable_seq}; /* W3b */
     }
-    return position;
+    return (struct log_tail){position, seq};
 }
 
 /* ---- composing ------------------------------------------------------------------------------ */
@@ -173,6 +173,7 @@ static void place_row(struct journal *j, struct io_unit *unit, struct stripe_hea
 
         if (image != NULL && image->state == LOGGED_DIRTY) {
             logged_stripe_place(j, image, unit->seq, unit->position);
+            log_rows_note(j, head->row, unit->seq);
             io_unit_add_data(unit, logged_stripe_block_of(j, image), image, image->data);
             log_head_advance(j);
         }
@@ -185,7 +186,8 @@ void log_place_dirty(struct journal *j)
 
     while (node != NULL) {
         struct stripe_head *head = container_of(node, struct stripe_image, link)->head;
-        struct io_unit *unit = log_unit_with_room(j, dirty_of_row(j, head));
+        struct io_unit *unit =
+            log_rows_fit(j, head->row) ? log_unit_with_room(j, dirty_of_row(j, head)) : NULL;
 
         if (unit == NULL) {
             return;
@@ -307,23 +309,24 @@ int log_append_empty(struct journal *j, struct io_queue *queue)
 int log_tail_move(struct journal *j, struct io_queue *queue)
 {
     env_mutex_lock(&j->lock);
-    struct log_block to = log_tail_candidate(j);
+    struct log_tail to = log_tail_candidate(j);
     struct log_block from = j->log.tail;
     int failing = j->failing;
     env_mutex_unlock(&j->lock);
     if (failing != 0) {
         return -EIO;
     }
-    if (to.nr == from.nr) {
+    if (to.position.nr == from.nr) {
         return 0;
     }
-    trace_add("tail.move", from.nr, to.nr);
-    int error = array_set_log_tail(j->array, queue, to); /* W3: durable before the space is used */
+    trace_add("tail.move", from.nr, to.position.nr);
+    int error = array_set_log_tail(j->array, queue, to.position); /* W3: before the space is used */
     env_mutex_lock(&j->lock);
     if (error == 0) {
-        j->log.tail = to;
+        j->log.tail = to.position;
+        log_rows_pass(j, to.seq); /* K1 */
         log_space_serve(j);
-        trace_add("tail.moved", from.nr, to.nr);
+        trace_add("tail.moved", from.nr, to.position.nr);
     } else {
         journal_fail_begin(j, error, "superblock write");
     }

@@ -26,7 +26,8 @@ uint64_t log_used_by_live(const struct journal *j);
 struct io_unit *log_unit_with_room(struct journal *j, uint32_t payloads);
 /* [lock, role] The head after a payload was added to the last unit. */
 void log_head_advance(struct journal *j);
-/* [lock, role] Places dirty images, the row of the oldest first, until units or images run out. */
+/* [lock, role] Places dirty images, the row of the oldest first, until units or images run out, or
+ * the log may name no more rows (log_rows.h). */
 void log_place_dirty(struct journal *j);
 
 /* [role] Writes all units of the batch, flushes once, marks them durable. Nothing to do: 0 at once.
@@ -38,7 +39,11 @@ R5_MUST_CHECK int log_append_empty(struct journal *j, struct io_queue *queue);
 /* Moves the durable tail as far as W3 and W3b allow, then counts the space free. The members are
  * flushed by the caller before (reclaim.c). The log thread alone. -EIO: the journal failed. */
 R5_MUST_CHECK int log_tail_move(struct journal *j, struct io_queue *queue);
-/* [lock] Where it would go. */
-struct log_block log_tail_candidate(const struct journal *j);
+/* [lock] Where it would go, and to which unit. */
+struct log_tail {
+    struct log_block position;
+    uint64_t seq;
+};
+struct log_tail log_tail_candidate(const struct journal *j);
 
 #endif

@@ -49,6 +49,9 @@ void log_space_init(struct journal *j, uint32_t images_max)
     uint64_t data_min = LOG_SPACE_DATA_STEP_MIN;
     uint64_t txn = (ring - LOG_SPACE_FIXED - LOG_SPACE_PER_BLOCK * data_min) / TXN_SHARE;
     txn = max_u64(min_u64(txn, JOURNAL_TXN_BLOCKS_MAX), LOG_SPACE_TXN_MIN);
+    if (j->options.kernel_safe) {
+        txn = LOG_ROWS_MAX; /* K2 */
+    }
     uint64_t data = max_u64(min_u64(ring / DATA_SHARE, LOG_SPACE_DATA_STEP_MAX), data_min);
 
     R5_CHECK(LOG_SPACE_PER_BLOCK * (data + txn) + LOG_SPACE_EMPTY_UNIT + LOG_SPACE_FIXED <= ring);
@@ -125,7 +128,8 @@ static enum log_space_cause cause_of(const struct journal *j, const struct journ
     const struct log_space *space = &j->space;
     uint64_t want = (uint64_t)r->want_data + r->want_meta;
 
-    if (space->txn_used + space->txn_outstanding + r->want_meta > space->txn_max) {
+    if (space->txn_used + space->txn_outstanding + r->want_meta > space->txn_max ||
+        log_rows_gate_is_shut(j)) {
         return LOG_SPACE_NO_TXN_ROOM;
     }
     if (space->images_used + space->outstanding + want > space->images_max) {

@@ -35,6 +35,7 @@
  *     tail moved to it, so used = 1; again only running operations hold the rest. One request fits
  *     into an empty journal: 4 * (data_step + meta_step) + 1 + FIXED <= ring (asserted), and
  *     data_step + meta_step <= images_max.
+ * With kernel_safe all wait, as if for transaction room, while the gate of log_rows.c is shut.
  * Classes (data; with metadata) are first in, first out each. Between the two, who parked first
  * goes first to images and log space, so a large request is not starved by small ones; one that
  * waits for transaction room stands before nobody. Write-out takes nothing from here: its buffers,
@@ -62,7 +63,7 @@
 
 /* What the smallest ring must allow one operation to ask for. */
 #define LOG_SPACE_DATA_STEP_MIN 64u
-#define LOG_SPACE_TXN_MIN       48u
+#define LOG_SPACE_TXN_MIN       48u /* kernel_safe: LOG_ROWS_MAX, see log_rows.h */
 #define LOG_SPACE_DATA_STEP_MAX 256u
 
 /* `images_max`: images of the cache. The ring is not below journal_least_blocks. */

@@ -9,14 +9,16 @@
  *                        or log space and committing is what helps
  *   write out            rows parked behind readers hold their cells now; a waiter lacks images
  *                        or log space; more than half of either is used, until 3/8;
- *                        write-through, drain; nothing was asked for IDLE_NS
+ *                        write-through, drain; nothing was asked for IDLE_NS; kernel_safe: a
+ *                        commit lacks room for rows
  *   tail                 an eighth of the ring would come free; a waiter needs just that; idle;
  *                        drain
- *   empty unit, tail     drain; a waiter for log space, and nothing is left to write out
+ *   empty unit, tail     drain; a waiter for log space, and nothing is left to write out;
+ *                        kernel_safe: a commit lacks room for rows
  *
  * Invariants:
  *   T1  it waits for nothing but its own I/O, the writer role, the client's lock inside a commit,
- *       and to be woken: never for a reservation.
+ *       and to be woken: never for a reservation, nor for somebody else's commit.
  *   T2  every condition above wakes it when it becomes true, or has a deadline.
  *   T3  each piece takes at most one batch of rows, or one commit, so it comes back here soon; a
  *       commit that asks for the role in between gets it first (the role is first come, first
@@ -61,6 +63,12 @@ static bool above_eighths(const struct journal *j, uint64_t eighths)
            images_logged(j) * 8 > (uint64_t)j->space.images_max * eighths;
 }
 
+/* Somebody drains, or commits cannot go on otherwise. */
+static bool log_is_to_be_empty(const struct journal *j)
+{
+    return j->thread.want_empty > 0 || j->rows.wanted;
+}
+
 static bool is_idle(const struct journal *j, uint64_t now_ns)
 {
     return now_ns >= j->thread.last_use_ns + IDLE_NS;
@@ -78,10 +86,13 @@ static bool commit_is_due(const struct journal *j, uint64_t now_ns)
     if (!commit_is_needed(j) || j->commit.leading) {
         return false; /* the end of the commit in flight wakes us */
     }
+    if (log_rows_is_waited_for(j)) {
+        return false; /* it would lack room */
+    }
     if (now_ns >= commit_due_ns(j)) {
         return true;
     }
-    if (space->wanted[LOG_SPACE_NO_TXN_ROOM] && space->txn_used > 0) {
+    if (space->wanted[LOG_SPACE_NO_TXN_ROOM] && (space->txn_used > 0 || log_rows_gate_is_shut(j))) {
         return true;
     }
     if (space->dirty * DIRTY_QUARTER >= space->images_max) {
@@ -132,7 +143,7 @@ static bool write_out_is_due(struct journal *j, uint64_t now_ns)
     } else if (!above_eighths(j, LOW_EIGHTHS)) {
         j->reclaim.draining = false;
     }
-    return j->reclaim.draining || log_space_wants_room(j) || j->thread.want_empty > 0 ||
+    return j->reclaim.draining || log_space_wants_room(j) || log_is_to_be_empty(j) ||
            j->mode == JOURNAL_WRITE_THROUGH || reclaim_is_behind(j, j->thread.want_written_seq) ||
            is_idle(j, now_ns);
 }
@@ -142,7 +153,7 @@ static bool empty_is_due(const struct journal *j)
     if (j->live_rows > 0 || log_used(j) <= 1) {
         return false;
     }
-    return j->thread.want_empty > 0 || (j->space.wanted[LOG_SPACE_NO_LOG] && !commit_is_needed(j));
+    return log_is_to_be_empty(j) || (j->space.wanted[LOG_SPACE_NO_LOG] && !commit_is_needed(j));
 }
 
 static uint64_t next_deadline(const struct journal *j)
@@ -245,7 +256,7 @@ static void work_do(struct journal *j, enum log_work work, bool all)
     watch_enter(j->thread.watch, work_name(work), 0, 0);
     switch (work) {
     case LOG_WORK_FAIL: journal_fail_finish(j, queue); break;
-    case LOG_WORK_COMMIT: error = commit_running(j, queue); break;
+    case LOG_WORK_COMMIT: error = commit_try(j, queue); break;
     case LOG_WORK_WRITE_OUT: error = reclaim_batch(j, queue, all); break;
     case LOG_WORK_TAIL: error = reclaim_move_tail(j, queue); break;
     case LOG_WORK_EMPTY: error = reclaim_make_empty(j, queue); break;
@@ -266,7 +277,7 @@ static void run(struct journal *j)
     env_mutex_lock(&j->lock);
     while (work != LOG_WORK_STOP) {
         uint64_t deadline = NO_DEADLINE;
-        bool all = log_space_wants_room(j) || j->thread.want_empty > 0;
+        bool all = log_space_wants_room(j) || log_is_to_be_empty(j);
 
         work = log_thread_choose(j, env_now_ns(), &deadline);
         if (work == LOG_WORK_WAIT && deadline == NO_DEADLINE) {

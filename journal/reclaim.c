@@ -208,6 +208,7 @@ static void place_parity(struct journal *j)
             struct io_unit *unit = log_unit_with_room(j, 1);
             R5_CHECK(unit != NULL);
             io_unit_add_parity(unit, head->row, head->parity);
+            log_rows_note(j, head->row, unit->seq);
             log_head_advance(j);
         }
         logged_stripe_parity_placed(j, head);

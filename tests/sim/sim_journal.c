@@ -292,6 +292,7 @@ static void discard(struct worker *worker)
         sim_model_discard(life->model, first + i);
         journal_discard(life->journal, sim_model_data_at(first + i), 1);
     }
+    life->discards++;
     env_mutex_unlock(life->op);
 }
 
@@ -325,7 +326,7 @@ static void read_data(struct worker *worker)
     memcpy(least, life->model->least + first, count * sizeof(least[0]));
     int error = journal_read(life->journal, worker->queue, from, blocks, worker->buffer);
     SIM_EXPECT(error == 0, "read: error %d", error);
-    if (life->discards != discards) {
+    if (life->discards != discards || discards % 2 != 0) { /* odd: one was under way */
         memset(least, 0, sizeof(least));
     }
     check_read(life, first, count, least, worker->buffer);
@@ -404,6 +405,8 @@ static void expect_newest(struct life *life, struct sim_closed *found, uint8_t *
 
     memcpy(before, model->meta_closed, sizeof(before));
     read_all(life, found, page);
+    env_mutex_lock(life->op); /* one that is being closed may have been read: now it is told */
+    env_mutex_unlock(life->op);
     for (uint32_t i = 0; i < MODEL_DATA; i++) {
         sim_model_check_data(model, i, model->least[i], found->data[i]);
     }
@@ -463,6 +466,7 @@ static void open_journal(struct life *life)
         .io_units = life->io_units,
         .images_max = life->images_max,
         .write_through = life->write_through,
+        .kernel_safe = life->kernel_safe,
     };
 
     assemble(life, true, false);
@@ -589,4 +593,5 @@ void life_draw(struct life *life, struct sim_model *model, uint64_t seed)
     life->commit_share = sim_one_in(&life->random, 3) ? 40 : 12;
     life->write_through = sim_one_in(&life->random, 8);
     life->end = sim_one_in(&life->random, 2) ? LIFE_STOPS : LIFE_CLOSES;
+    life->kernel_safe = sim_one_in(&life->random, 4);
 }

@@ -36,6 +36,7 @@ struct life {
     uint32_t run_max;      /* data blocks of one write */
     uint32_t commit_share; /* of a hundred operations */
     bool write_through;
+    bool kernel_safe;
     bool recovers; /* the life before ended with a cut */
     bool degraded_start;
     enum life_end end;
@@ -46,7 +47,8 @@ struct life {
     struct io_queue *queue;
     struct arena arena;
     struct env_mutex *op;
-    uint32_t discards; /* so many so far: a read in between says nothing of the least version */
+    uint32_t discards; /* twice so many so far, odd: one is under way; a read meanwhile says nothing
+                        * of the least version */
     bool failed;       /* a worker was told so */
     bool closed_badly; /* the log was left as it was */
 };

@@ -44,7 +44,8 @@ struct journal_client {
      * to end; a holder of one waits for nothing but I/O. */
     void (*lock)(void *context);
     /* The closing transaction's metadata blocks, each once; at most JOURNAL_TXN_BLOCKS_MAX. `seal`
-     * is called first, once, so that checksums can be made. */
+     * is called first, once, so that checksums can be made. kernel_safe: when the log has no room
+     * for them the client is unlocked without `closed`, and all of it comes again. */
     uint32_t (*seal)(void *context);
     void (*block)(void *context,
                   uint32_t index,
@@ -73,6 +74,7 @@ struct journal_options {
     uint32_t images_max;         /* 0: as memory allows; tests make it small */
     uint32_t commit_interval_ms; /* default 5000 */
     bool write_through;
+    bool kernel_safe;        /* at each moment a kernel can replay the log: docs/adr/0017 */
     bool read_only;          /* nothing is written; the log is laid over the members in memory */
     bool no_replay;          /* with read_only: the members as they are */
     bool accept_damaged_log; /* go on although acknowledged log was damaged, or is an older copy */
@@ -141,6 +143,9 @@ struct journal_status {
     uint64_t parked_by[JOURNAL_LACKS][JOURNAL_CLASSES];
     struct journal_units units;
     uint64_t oldest_unit_ns; /* age of the oldest unit with rows not all on the members, 0 = none */
+    bool kernel_safe;        /* the option */
+    uint32_t bucket_rows;    /* kernel_safe: rows in the fullest bucket of a kernel's replay */
+    uint32_t bucket_max;     /* and how many it may hold */
     bool waiting_for_space;  /* write-out waits for room on a member's host: array_full_path */
     struct journal_recovered recovered;
 };
