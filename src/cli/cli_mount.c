@@ -16,7 +16,7 @@ const struct cli_option cli_mount_options[] = {
      CLI_LIST,
      "ro, degraded, norecovery, memory=256M, io_units=N, stripes=N, commit=5, watchdog=30, "
      "allow_other, "
-     "threads=N, backend=uring|threads, ... comma-joined"},
+     "threads=N, backend=uring|threads, kernel_safe, ... comma-joined"},
     {"verbose", 'v', NULL, "accepted for mount(8)"},
     {"sloppy", 's', NULL, "accepted for mount(8)"},
     {"no-mtab", 'n', NULL, "accepted for mount(8)"},

@@ -351,6 +351,7 @@ static bool parse_switch(struct mount_options *options, const char *word)
         {"norecovery", &options->norecovery, true},
         {"noload", &options->norecovery, true},
         {"accept_damaged_log", &options->accept_damaged_log, true},
+        {"kernel_safe", &options->kernel_safe, true},
         {"allow_other", &options->allow_other, true},
     };
 

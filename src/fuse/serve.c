@@ -289,6 +289,7 @@ static int open_journal(struct serve *serve)
         .images_max = images_max(serve, left - others),
         .commit_interval_ms = options->commit_interval_ms,
         .write_through = options->journal_mode == MOUNT_JOURNAL_WRITE_THROUGH,
+        .kernel_safe = options->kernel_safe,
         .read_only = serve->read_only,
         .no_replay = options->norecovery,
         .accept_damaged_log = options->accept_damaged_log,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The status as JSON: integers in bytes and epoch seconds, the same keys in every state, null where
- * nothing is known. Schema r5fs.status 1.2; a new key raises the minor, a changed one the major.
+ * nothing is known. Schema r5fs.status 1.3; a new key raises the minor, a changed one the major.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -177,6 +177,9 @@ static void put_journal(struct text_out *out, const struct status_facts *facts)
     put_optional(out, "parked", known, journal->parked);
     text_out_put(
         out, ",\"waiting_for_space\":%s,", known ? bool_word(journal->waiting_for_space) : "null");
+    text_out_put(out, "\"kernel_safe\":%s,", known ? bool_word(journal->kernel_safe) : "null");
+    put_optional(out, "bucket_rows", known && journal->kernel_safe, journal->bucket_rows);
+    text_out_put(out, ",");
     put_log(out, known, journal);
     put_recovered(out, facts);
     text_out_put(out, "}");
@@ -244,7 +247,7 @@ static void put_actions(struct text_out *out, const struct status_facts *facts)
 void status_out_json(struct text_out *out, const struct status_facts *facts)
 {
     text_out_put(out,
-                 "{\"schema\":{\"name\":\"r5fs.status\",\"major\":1,\"minor\":2},\"time\":%" PRIu64
+                 "{\"schema\":{\"name\":\"r5fs.status\",\"major\":1,\"minor\":3},\"time\":%" PRIu64
                  ",",
                  facts->time_s);
     put_optional(out, "pid", facts->mounted != NULL, facts->pid);

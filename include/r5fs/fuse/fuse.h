@@ -37,6 +37,7 @@ struct mount_options {
     bool degraded;
     bool norecovery;         /* with read_only: the members as they are, the log is not looked at */
     bool accept_damaged_log; /* go on with what is before the damage in acknowledged log */
+    bool kernel_safe;        /* the log stays such that a kernel can replay it at any moment */
     bool allow_other;
     bool dirsync; /* sync or dirsync: a name operation is durable when it returns */
     uint64_t memory_bytes;

@@ -32,6 +32,7 @@ START_TEST(defaults_are_the_documented_ones)
     ck_assert_uint_eq(options.commit_interval_ms, 5000);
     ck_assert_uint_eq(options.watchdog_s, 30);
     ck_assert(!options.read_only && !options.degraded && !options.norecovery);
+    ck_assert(!options.kernel_safe);
     ck_assert_int_eq(options.backend, IO_BACKEND_AUTO);
     ck_assert_int_eq(options.journal_mode, MOUNT_JOURNAL_AS_KEPT);
 }
@@ -41,9 +42,10 @@ START_TEST(each_option_sets_what_it_says)
 {
     ck_assert_int_eq(parse_as_root("ro,degraded,norecovery,memory=1G,io_units=4,stripes=1000,"
                                    "commit=7,watchdog=0,threads=3,backend=threads,"
-                                   "journal_mode=write-through,fsname=pool"),
+                                   "journal_mode=write-through,fsname=pool,kernel_safe"),
                      0);
     ck_assert(options.read_only && options.degraded && options.norecovery);
+    ck_assert(options.kernel_safe);
     ck_assert_uint_eq(options.memory_bytes, 1ull << 30);
     ck_assert_uint_eq(options.io_units, 4);
     ck_assert_uint_eq(options.stripes, 1000);
