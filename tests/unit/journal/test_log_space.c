@@ -361,6 +361,33 @@ START_TEST(a_full_transaction_is_committed_for_who_waits)
 }
 END_TEST
 
+/* The waiter parks while nothing could be committed yet, and the log thread has looked. */
+START_TEST(what_a_running_operation_uses_is_committed_for_who_waits)
+{
+    struct journal_reservation running = {0};
+    struct waiter waiter;
+    struct model m;
+
+    open_ring(&m, RING_USUAL, &no_timer);
+    uint32_t most = journal_limits(m.j).meta_step;
+    ck_assert_int_eq(model_write_data(&m, 0, 1), 0); /* the commit timer runs already */
+    ck_assert_int_eq(reserve_for_another(&m, &running, 0, most), 0);
+    park(&m, &waiter, 0, 1);
+    env_sleep_ns(50000000);
+    env_mutex_lock(&m.op);
+    for (uint32_t i = 0; i < most; i++) {
+        m.joined[i] = true;
+        m.now.meta[i]++;
+        journal_txn_join(m.j, &running);
+    }
+    env_mutex_unlock(&m.op);
+    journal_release(m.j, &running);
+    env_thread_join(waiter.thread);
+    ck_assert_int_eq(waiter.result, 0);
+    close_all(&m);
+}
+END_TEST
+
 /* ---- refusing ------------------------------------------------------------------------------- */
 
 /* Requests of one kind to one member end so. */
@@ -528,6 +555,7 @@ int main(void)
     tcase_add_test(waiting, who_came_first_is_served_first_though_a_later_one_would_fit);
     tcase_add_test(waiting, a_waiter_for_room_in_the_transaction_stands_before_nobody_else);
     tcase_add_test(waiting, a_full_transaction_is_committed_for_who_waits);
+    tcase_add_test(waiting, what_a_running_operation_uses_is_committed_for_who_waits);
     tcase_set_timeout(waiting, 60);
     tcase_add_test(refusing, a_full_host_refuses_only_when_logging_what_is_dirty_gives_no_room);
     tcase_add_test(refusing, a_full_host_refuses_nobody_while_reservations_may_come_back);
