@@ -21,7 +21,7 @@
 #include "sim_fs_users.h"
 
 #define MEMBERS            3u
-#define MEMBER_BYTES       (4u << 20)
+#define MEMBER_BYTES       ((3u << 20) + (544u << 10))
 #define CHUNK_SECTORS      16u
 #define JOURNAL_BYTES      (4u << 20)
 #define ARENA_BYTES        ((size_t)48 << 20)

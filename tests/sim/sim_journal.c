@@ -28,6 +28,7 @@
 #define ARENA_BYTES    ((size_t)24 << 20)
 #define MEMORY_BYTES   (10u << 20)
 #define QUEUE_DEPTH    16u
+#define IMAGES_MANY    1200u
 #define DATA_RUN_MAX   12u
 #define META_RUN_MAX   5u
 #define FULL_TRIES_MAX 100u
@@ -87,7 +88,7 @@ static void prepare_main(void *context)
     SIM_EXPECT(journal_format(array, queue) == 0, "format");
     SIM_EXPECT(array_stop_writing(array, queue) == 0, "stop");
     SIM_EXPECT(fs_block(array_geometry(array)->volume_blocks).nr >=
-                   sim_model_meta_at(MODEL_META - 1).nr,
+                   sim_model_data_at(MODEL_DATA - 1).nr,
                "the volume is too small for the model");
     array_close(array);
     io_queue_close(queue);
@@ -211,7 +212,7 @@ static void write_data(struct worker *worker)
     uint32_t most = journal_limits(life->journal).data_step;
     uint32_t asked = 1 + sim_below(random, most < life->run_max ? most : life->run_max);
     uint32_t used = sim_one_in(random, 8) ? sim_below(random, asked + 1) : asked;
-    uint32_t first = sim_below(random, MODEL_DATA);
+    uint32_t first = sim_below(random, life->model->data_count);
 
     if (!judge(
             life, "reserve data", journal_reserve(life->journal, &worker->reservation, asked, 0))) {
@@ -219,7 +220,7 @@ static void write_data(struct worker *worker)
     }
     env_mutex_lock(life->op);
     for (uint32_t i = 0; i < used; i++) {
-        uint32_t index = (first + i) % MODEL_DATA;
+        uint32_t index = (first + i) % life->model->data_count;
         sim_model_write(life->model, index, worker->buffer);
         journal_write(
             life->journal, &worker->reservation, sim_model_data_at(index), worker->buffer);
@@ -236,7 +237,7 @@ static void change_meta(struct worker *worker)
     uint32_t most = journal_limits(life->journal).meta_step;
     uint32_t count = 1 + sim_below(&worker->random, most < META_RUN_MAX ? most : META_RUN_MAX);
     uint32_t first = sim_below(&worker->random, MODEL_META);
-    uint32_t data = sim_below(&worker->random, MODEL_DATA);
+    uint32_t data = sim_below(&worker->random, life->model->data_count);
 
     if (!judge(
             life, "reserve meta", journal_reserve(life->journal, &worker->reservation, 1, count))) {
@@ -283,11 +284,11 @@ static void drain(struct worker *worker)
 static void discard(struct worker *worker)
 {
     struct life *life = worker->life;
-    uint32_t first = sim_below(&worker->random, MODEL_DATA);
+    uint32_t first = sim_below(&worker->random, life->model->data_count);
     uint32_t count = 1 + sim_below(&worker->random, worker->life->run_max);
 
     env_mutex_lock(life->op);
-    for (uint32_t i = 0; i < count && first + i < MODEL_DATA; i++) {
+    for (uint32_t i = 0; i < count && first + i < life->model->data_count; i++) {
         life->discards++;
         sim_model_discard(life->model, first + i);
         journal_discard(life->journal, sim_model_data_at(first + i), 1);
@@ -315,12 +316,13 @@ static void check_read(const struct life *life,
 static void read_data(struct worker *worker)
 {
     struct life *life = worker->life;
-    uint32_t first = sim_below(&worker->random, MODEL_DATA);
+    uint32_t first = sim_below(&worker->random, life->model->data_count);
     uint32_t count = 1 + sim_below(&worker->random, worker->life->run_max);
     uint32_t least[DATA_RUN_MAX];
     uint32_t discards = life->discards;
 
-    count = count < MODEL_DATA - first ? count : MODEL_DATA - first;
+    uint32_t left = life->model->data_count - first;
+    count = count < left ? count : left;
     struct fs_block from = sim_model_data_at(first);
     uint32_t blocks = (uint32_t)(sim_model_data_at(first + count - 1).nr - from.nr) + 1;
     memcpy(least, life->model->least + first, count * sizeof(least[0]));
@@ -382,17 +384,19 @@ static void worker_main(void *context)
 
 static void read_all(struct life *life, struct sim_closed *out_found, uint8_t *page)
 {
-    for (uint32_t i = 0; i < MODEL_DATA + MODEL_META; i++) {
+    uint32_t data_count = life->model->data_count;
+
+    for (uint32_t i = 0; i < data_count + MODEL_META; i++) {
         struct fs_block block =
-            i < MODEL_DATA ? sim_model_data_at(i) : sim_model_meta_at(i - MODEL_DATA);
+            i < data_count ? sim_model_data_at(i) : sim_model_meta_at(i - data_count);
         int error = life->journal != NULL ? journal_read(life->journal, life->queue, block, 1, page)
                                           : array_read(life->array, life->queue, block, 1, page);
         SIM_EXPECT(error == 0, "read of block %llu: error %d", (unsigned long long)block.nr, error);
         uint32_t version = sim_model_version(page, block);
-        if (i < MODEL_DATA) {
+        if (i < data_count) {
             out_found->data[i] = version;
         } else {
-            out_found->meta[i - MODEL_DATA] = version;
+            out_found->meta[i - data_count] = version;
         }
     }
 }
@@ -407,7 +411,7 @@ static void expect_newest(struct life *life, struct sim_closed *found, uint8_t *
     read_all(life, found, page);
     env_mutex_lock(life->op); /* one that is being closed may have been read: now it is told */
     env_mutex_unlock(life->op);
-    for (uint32_t i = 0; i < MODEL_DATA; i++) {
+    for (uint32_t i = 0; i < model->data_count; i++) {
         sim_model_check_data(model, i, model->least[i], found->data[i]);
     }
     for (uint32_t i = 0; i < MODEL_META; i++) {
@@ -591,6 +595,10 @@ void life_draw(struct life *life, struct sim_model *model, uint64_t seed)
     life->io_units += sim_one_in(&life->random, 4) ? sim_below(&life->random, 7) : 0;
     life->run_max = sim_one_in(&life->random, 3) ? DATA_RUN_MAX : 8;
     life->commit_share = sim_one_in(&life->random, 3) ? 40 : 12;
+    if (model->data_count > MODEL_DATA_FEW) { /* commits of more than one unit */
+        life->images_max = IMAGES_MANY;
+        life->run_max = DATA_RUN_MAX;
+    }
     life->write_through = sim_one_in(&life->random, 8);
     life->end = sim_one_in(&life->random, 2) ? LIFE_STOPS : LIFE_CLOSES;
     life->kernel_safe = sim_one_in(&life->random, 4);

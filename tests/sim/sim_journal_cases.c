@@ -15,6 +15,7 @@
 #define LIVES_MAX          4u
 #define CUT_STEPS_SHORT    600u /* within an open */
 #define CUT_STEPS_LONG     20000u
+#define WIDE_RING          2048u
 #define OPEN_STEPS         2000u /* more than an open takes */
 #define STEPS_PER_TRANSFER 14u   /* about */
 #define FAULT_STEPS        6000u
@@ -26,14 +27,20 @@ static struct sim_model model;
 /* The smallest everything: least ring, three members. */
 void journal_prepare_least(void)
 {
-    sim_model_init(&model);
+    sim_model_init(&model, MODEL_DATA_FEW);
     life_prepare(3, 0);
 }
 
 void journal_prepare_four(void)
 {
-    sim_model_init(&model);
+    sim_model_init(&model, MODEL_DATA_FEW);
     life_prepare(4, 0);
+}
+
+void journal_prepare_wide(void)
+{
+    sim_model_init(&model, MODEL_DATA);
+    life_prepare(3, WIDE_RING);
 }
 
 static void after(const struct life *life, enum sim_end end)

@@ -7,6 +7,7 @@
 
 void journal_prepare_least(void);
 void journal_prepare_four(void);
+void journal_prepare_wide(void);
 
 void journal_run_plain(uint64_t seed);
 void journal_run_cut(uint64_t seed);

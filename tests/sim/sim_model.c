@@ -48,9 +48,10 @@ uint32_t sim_model_version(const uint8_t *page, struct fs_block block)
     return (uint32_t)number;
 }
 
-void sim_model_init(struct sim_model *model)
+void sim_model_init(struct sim_model *model, uint32_t data_count)
 {
     memset(model, 0, sizeof(*model));
+    model->data_count = data_count;
     for (uint32_t i = 0; i < MODEL_DATA; i++) {
         model->fresh[i] = 1;
     }
@@ -125,7 +126,7 @@ void sim_model_check_data(const struct sim_model *model,
 static bool
 fits(const struct sim_model *model, const struct sim_closed *found, const struct sim_closed *closed)
 {
-    for (uint32_t i = 0; i < MODEL_DATA; i++) {
+    for (uint32_t i = 0; i < model->data_count; i++) {
         if (found->data[i] < closed->data[i] || !version_is_known(model, i, found->data[i])) {
             return false;
         }
@@ -140,7 +141,7 @@ static void print_misfit(const struct sim_model *model, const struct sim_closed 
     (void)printf("durable transaction %llu, last closed %llu\n",
                  (unsigned long long)model->durable,
                  (unsigned long long)model->closed_count - 1);
-    for (uint32_t i = 0; i < MODEL_DATA; i++) {
+    for (uint32_t i = 0; i < model->data_count; i++) {
         if (found->data[i] < closed->data[i] || !version_is_known(model, i, found->data[i])) {
             (void)printf("  data %u (block %llu): %u; durable %u, written up to %u, this life from "
                          "%u, before it %u\n",
@@ -167,7 +168,7 @@ static void print_misfit(const struct sim_model *model, const struct sim_closed 
 
 void sim_model_continue(struct sim_model *model, const struct sim_closed *found)
 {
-    for (uint32_t i = 0; i < MODEL_DATA; i++) {
+    for (uint32_t i = 0; i < model->data_count; i++) {
         model->base[i] = found->data[i];
         model->least[i] = found->data[i];
         model->fresh[i] = model->top[i] + 1;

@@ -15,7 +15,8 @@
 
 #include "r5fs/base/units.h"
 
-#define MODEL_DATA     96u
+#define MODEL_DATA     384u /* at most; data_count of them are used */
+#define MODEL_DATA_FEW 96u
 #define MODEL_META     24u
 #define MODEL_TXNS_MAX 4096u
 #define MODEL_META_GAP 4u /* the meta blocks lie among the data blocks */
@@ -26,6 +27,7 @@ struct sim_closed {
 };
 
 struct sim_model {
+    uint32_t data_count;
     uint32_t top[MODEL_DATA];   /* highest version ever written */
     uint32_t least[MODEL_DATA]; /* what a read gives at least; 0 after a discard */
     uint32_t base[MODEL_DATA];  /* version at the beginning of this life */
@@ -47,7 +49,7 @@ void sim_model_fill(uint8_t *page, struct fs_block block, uint32_t version);
 uint32_t sim_model_version(const uint8_t *page, struct fs_block block);
 
 /* Nothing was ever written. */
-void sim_model_init(struct sim_model *model);
+void sim_model_init(struct sim_model *model, uint32_t data_count);
 /* The next version of a data block is about to be written; fills in the page. Until
  * sim_model_written() a read may give either. */
 void sim_model_write(struct sim_model *model, uint32_t index, uint8_t *page);

@@ -36,6 +36,12 @@ const struct sim_scenario sim_scenarios[] = {
         .run = journal_run_cut,
     },
     {
+        .name = "journal-cut-wide",
+        .what = "power cuts, commits of several units",
+        .prepare = journal_prepare_wide,
+        .run = journal_run_cut,
+    },
+    {
         .name = "journal-cut-member",
         .what = "power cuts, and a member fails besides",
         .prepare = journal_prepare_four,
