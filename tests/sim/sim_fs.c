@@ -21,13 +21,10 @@
 #include "sim_fs_users.h"
 
 #define MEMBERS            3u
-#define MEMBER_BYTES       ((3u << 20) + (544u << 10))
 #define CHUNK_SECTORS      16u
-#define JOURNAL_BYTES      (4u << 20)
 #define ARENA_BYTES        ((size_t)48 << 20)
 #define MEMORY_BYTES       (12u << 20)
 #define BUFFER_BYTES       (8u << 20)
-#define IMAGES             128u
 #define QUEUE_DEPTH        16u
 #define STALL_NS           UINT64_C(300000000)
 #define CUT_STEPS_OPEN     3000u
@@ -74,7 +71,7 @@ static void open_journal(struct fs_life *life)
         .arena = &life->arena,
         .memory_bytes = MEMORY_BYTES,
         .io_units = 2,
-        .images_max = IMAGES,
+        .images_max = fs_scale.images,
         .judge_log = fs_judge_log,
     };
     int error = journal_open(&life->journal, life->array, &options, life->queue, why);
@@ -245,12 +242,12 @@ static void prepare_main(void *context)
     const struct fs_format_options format = {.label = "simulated", .root_mode = 0755};
 
     for (unsigned i = 0; i < MEMBERS; i++) {
-        paths[i] = sim_disk_make(i, MEMBER_BYTES);
+        paths[i] = sim_disk_make(i, fs_scale.member_bytes);
     }
     struct array_create create = {
         .member_paths = paths,
         .member_count = MEMBERS,
-        .journal_path = sim_disk_make(MEMBERS, JOURNAL_BYTES),
+        .journal_path = sim_disk_make(MEMBERS, fs_scale.journal_bytes),
         .chunk_sectors = CHUNK_SECTORS,
         .layout = LAYOUT_LEFT_SYMMETRIC,
         .name = "simulated",
@@ -267,11 +264,42 @@ static void prepare_main(void *context)
     close_all(life);
 }
 
-void fs_prepare(void)
+/* All that is dirty goes into one unit of the log; the volume has hardly room for it. */
+static const struct fs_scale scale_small = {
+    .file_bytes = 8 * BLOCK_BYTES,
+    .write_bytes = 9000,
+    .sync_one_in = 1,
+    .images = 128,
+    .member_bytes = (3u << 20) + (544u << 10),
+    .journal_bytes = 4u << 20,
+};
+
+/* Commits of several units. */
+static const struct fs_scale scale_wide = {
+    .file_bytes = TREE_BYTES,
+    .write_bytes = 24 * BLOCK_BYTES,
+    .sync_one_in = 4,
+    .images = 1200,
+    .member_bytes = (3u << 20) + (1600u << 10),
+    .journal_bytes = 9u << 20,
+};
+
+static void prepare(const struct fs_scale *scale)
 {
     struct fs_life life = {0};
 
+    fs_scale = *scale;
     (void)sim_world(prepare_main, &life); /* nobody cuts it */
+}
+
+void fs_prepare_small(void)
+{
+    prepare(&scale_small);
+}
+
+void fs_prepare_wide(void)
+{
+    prepare(&scale_wide);
 }
 
 /* ---- scenarios ------------------------------------------------------------------------------ */

@@ -8,7 +8,8 @@
 
 #include <stdint.h>
 
-void fs_prepare(void);
+void fs_prepare_small(void);
+void fs_prepare_wide(void);
 void fs_run_plain(uint64_t seed);
 void fs_run_cut(uint64_t seed);
 void fs_run_cut_member(uint64_t seed);

@@ -21,13 +21,13 @@
 
 #include "r5fs/base/env.h"
 
-#define WRITE_MAX    9000u
 #define SLEEP_NS_MAX UINT64_C(3000000000)
 
 #ifndef RENAME_EXCHANGE
 #define RENAME_EXCHANGE (1u << 1)
 #endif
 
+struct fs_scale fs_scale;
 struct fs_user fs_users[FS_USERS];
 uint64_t fs_shared_file;
 uint64_t fs_shared_dir;
@@ -125,8 +125,10 @@ static void write_file(struct fs_user *user, uint32_t file)
     struct tree_state *next = tree_begin(&user->tree);
     struct tree_file *own = &next->files[file];
     uint32_t size = own->size;
-    uint32_t offset = sim_one_in(&user->random, 3) ? size : sim_below(&user->random, TREE_BYTES);
-    uint32_t most = TREE_BYTES - offset < WRITE_MAX ? TREE_BYTES - offset : WRITE_MAX;
+    uint32_t offset =
+        sim_one_in(&user->random, 3) ? size : sim_below(&user->random, fs_scale.file_bytes);
+    uint32_t left = fs_scale.file_bytes - offset;
+    uint32_t most = left < fs_scale.write_bytes ? left : fs_scale.write_bytes;
     uint32_t written = 0;
 
     if (most == 0) {
@@ -136,7 +138,7 @@ static void write_file(struct fs_user *user, uint32_t file)
     uint32_t bytes = 1 + sim_below(&user->random, most);
     if (sim_one_in(&user->random, 2)) { /* whole blocks */
         offset = (uint32_t)round_down(offset, BLOCK_BYTES);
-        bytes = (uint32_t)min_u64(round_up(bytes, BLOCK_BYTES), TREE_BYTES - offset);
+        bytes = (uint32_t)min_u64(round_up(bytes, BLOCK_BYTES), fs_scale.file_bytes - offset);
     }
     uint64_t number = sim_random(&user->random) | 1;
     for (uint32_t i = 0; i + sizeof(number) <= bytes + sizeof(number); i += sizeof(number)) {
@@ -154,7 +156,7 @@ static void write_file(struct fs_user *user, uint32_t file)
 static void truncate_file(struct fs_user *user, uint32_t file)
 {
     struct tree_file *own = &tree_begin(&user->tree)->files[file];
-    struct fs_attr attr = {.size = sim_below(&user->random, TREE_BYTES + 1)};
+    struct fs_attr attr = {.size = sim_below(&user->random, fs_scale.file_bytes + 1)};
     struct fs_attr after;
 
     tree_truncate(own, (uint32_t)attr.size);
@@ -166,8 +168,8 @@ static void truncate_file(struct fs_user *user, uint32_t file)
 static void punch(struct fs_user *user, uint32_t file)
 {
     struct tree_file *own = &tree_begin(&user->tree)->files[file];
-    uint32_t offset = sim_below(&user->random, TREE_BYTES);
-    uint32_t bytes = 1 + sim_below(&user->random, TREE_BYTES - offset);
+    uint32_t offset = sim_below(&user->random, fs_scale.file_bytes);
+    uint32_t bytes = 1 + sim_below(&user->random, fs_scale.file_bytes - offset);
     uint32_t kind = sim_below(&user->random, 3);
     int mode = kind == 0   ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
                : kind == 1 ? FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE
@@ -353,7 +355,7 @@ static void operate_on(struct fs_user *user, uint32_t file)
         drop(user, file);
     } else if (kind < 18) {
         compare(user, file);
-    } else {
+    } else if (sim_one_in(&user->random, fs_scale.sync_one_in)) {
         sync_own(user, ino);
     }
 }
@@ -367,7 +369,7 @@ void fs_user_main(void *context)
 
         if (kind == 0) {
             fs_user_list(user);
-        } else if (kind == 1) {
+        } else if (kind == 1 && sim_one_in(&user->random, fs_scale.sync_one_in)) {
             sync_all(user->life, &user->thread);
         } else if (kind == 2) {
             use_shared_dir(user);

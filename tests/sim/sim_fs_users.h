@@ -15,6 +15,16 @@
 #define FS_NAME_ROOM    16u
 #define FS_READ_BYTES   (FS_IO_BYTES_MAX + 2 * BLOCK_BYTES)
 
+/* How much there is of everything; one for all seeds of a scenario. */
+struct fs_scale {
+    uint32_t file_bytes; /* at most TREE_BYTES */
+    uint32_t write_bytes;
+    uint32_t sync_one_in; /* so many chances to sync are taken */
+    uint32_t images;
+    uint64_t member_bytes;
+    uint64_t journal_bytes;
+};
+
 struct fs_life {
     struct sim_random random;
     uint32_t operations;
@@ -41,6 +51,7 @@ struct fs_user {
     struct tree tree;
 };
 
+extern struct fs_scale fs_scale;
 extern struct fs_user fs_users[FS_USERS];
 extern uint64_t fs_shared_file;
 extern uint64_t fs_shared_dir;

@@ -130,6 +130,12 @@ void life_check_parity(void)
     }
 }
 
+/* Writers may be told so. */
+static bool may_fail(const struct life *life)
+{
+    return life->faults == FAULTS_JOURNAL || life->faults == FAULTS_BEYOND;
+}
+
 /* ---- the client ----------------------------------------------------------------------------- */
 
 static void client_lock(void *context)
@@ -181,7 +187,7 @@ static void client_durable(void *context, uint64_t txn, int result)
     struct life *life = context;
 
     SIM_EXPECT(txn < life->model->closed_count, "a transaction is durable that never closed");
-    SIM_EXPECT(result == 0 || life->faults == FAULTS_JOURNAL, "durable: error %d", result);
+    SIM_EXPECT(result == 0 || may_fail(life), "durable: error %d", result);
     life->failed = life->failed || result != 0;
     if (result == 0) {
         sim_model_told(life->model, txn);
@@ -196,7 +202,7 @@ static bool judge(struct life *life, const char *what, int error)
     if (error == 0 || error == -EINTR) {
         return error == 0;
     }
-    if (life->faults == FAULTS_JOURNAL && (error == -EROFS || error == -EIO)) {
+    if (may_fail(life) && (error == -EROFS || error == -EIO)) {
         life->failed = true;
         return false;
     }
@@ -327,6 +333,9 @@ static void read_data(struct worker *worker)
     uint32_t blocks = (uint32_t)(sim_model_data_at(first + count - 1).nr - from.nr) + 1;
     memcpy(least, life->model->least + first, count * sizeof(least[0]));
     int error = journal_read(life->journal, worker->queue, from, blocks, worker->buffer);
+    if (error == -EIO && life->faults == FAULTS_BEYOND) {
+        return;
+    }
     SIM_EXPECT(error == 0, "read: error %d", error);
     if (life->discards != discards || discards % 2 != 0) { /* odd: one was under way */
         memset(least, 0, sizeof(least));
@@ -514,8 +523,7 @@ static void join_workers(void)
 /* Whether an end may say so. */
 static bool is_expected(const struct life *life, int error)
 {
-    return error == 0 || life->faults == FAULTS_JOURNAL ||
-           (life->faults == FAULTS_ROOM && error == -ENOSPC);
+    return error == 0 || may_fail(life) || (life->faults == FAULTS_ROOM && error == -ENOSPC);
 }
 
 static void close_all(struct life *life)
@@ -555,7 +563,7 @@ void life_main(void *context)
     for (unsigned i = 0; life->faults == FAULTS_ROOM && i < member_count; i++) {
         sim_disk_set_full(i, false); /* a close would be refused */
     }
-    if (!life->failed) {
+    if (!life->failed && life->faults != FAULTS_BEYOND) {
         expect_newest(life, &found, page);
     }
     if (life->end == LIFE_STOPS) {

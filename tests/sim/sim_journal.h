@@ -25,6 +25,7 @@ enum life_faults {
     FAULTS_MEMBER,  /* one member may fail: nothing is lost, nobody is told */
     FAULTS_JOURNAL, /* -EROFS and -EIO to writers; what was durable is kept */
     FAULTS_ROOM,    /* -ENOSPC while a host is full */
+    FAULTS_BEYOND,  /* more than is survived: errors, but no wrong bytes and no wait without end */
 };
 
 struct life {

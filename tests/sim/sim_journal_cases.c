@@ -180,6 +180,25 @@ void journal_run_no_journal(uint64_t seed)
     }
 }
 
+/* ---- beyond what is promised ---------------------------------------------------------------- */
+
+void journal_run_beyond(uint64_t seed)
+{
+    static unsigned victims[2];
+    struct sim_random faults = {seed ^ STREAM_FAULTS};
+    struct life life;
+
+    life_draw(&life, &model, seed ^ STREAM_WORK);
+    life.end = LIFE_CLOSES;
+    life.faults = FAULTS_BEYOND;
+    victims[0] = sim_below(&faults, life_members() + 1);
+    victims[1] = (victims[0] + 1 + sim_below(&faults, life_members())) % (life_members() + 1);
+    for (unsigned i = 0; i < 2; i++) {
+        sim_call_after(2 * OPEN_STEPS + sim_below(&faults, FAULT_STEPS), kill_disk, &victims[i]);
+    }
+    (void)sim_world(life_main, &life); /* nobody cuts it */
+}
+
 /* ---- a full host ---------------------------------------------------------------------------- */
 
 static bool room_is_over;

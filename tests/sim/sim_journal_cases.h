@@ -15,5 +15,6 @@ void journal_run_member(uint64_t seed);
 void journal_run_cut_member(uint64_t seed);
 void journal_run_no_journal(uint64_t seed);
 void journal_run_room(uint64_t seed);
+void journal_run_beyond(uint64_t seed);
 
 #endif

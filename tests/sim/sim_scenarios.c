@@ -30,6 +30,12 @@ const struct sim_scenario sim_scenarios[] = {
         .run = journal_run_room,
     },
     {
+        .name = "journal-beyond",
+        .what = "two devices fail: errors, but no wrong bytes, and everybody is answered",
+        .prepare = journal_prepare_four,
+        .run = journal_run_beyond,
+    },
+    {
         .name = "journal-cut",
         .what = "power cuts, also within recovery",
         .prepare = journal_prepare_least,
@@ -50,19 +56,25 @@ const struct sim_scenario sim_scenarios[] = {
     {
         .name = "fs",
         .what = "four users of a mounted filesystem",
-        .prepare = fs_prepare,
+        .prepare = fs_prepare_small,
         .run = fs_run_plain,
     },
     {
         .name = "fs-cut",
         .what = "power cuts under a mounted filesystem",
-        .prepare = fs_prepare,
+        .prepare = fs_prepare_small,
+        .run = fs_run_cut,
+    },
+    {
+        .name = "fs-cut-wide",
+        .what = "power cuts under a mounted filesystem, commits of several units",
+        .prepare = fs_prepare_wide,
         .run = fs_run_cut,
     },
     {
         .name = "fs-cut-member",
         .what = "power cuts under a mounted filesystem, and a member is lost besides",
-        .prepare = fs_prepare,
+        .prepare = fs_prepare_small,
         .run = fs_run_cut_member,
     },
 };

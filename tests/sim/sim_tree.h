@@ -13,7 +13,7 @@
 #include "r5fs/base/units.h"
 
 #define TREE_FILES      4u
-#define TREE_BLOCKS     8u
+#define TREE_BLOCKS     32u
 #define TREE_BYTES      (TREE_BLOCKS * BLOCK_BYTES)
 #define TREE_STATES_MAX 200u
 #define TREE_ANY_INO    UINT64_MAX /* being made: not known yet */
