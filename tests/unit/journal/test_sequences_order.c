@@ -418,7 +418,8 @@ static void look_who_waits_for_whom(void)
     struct row_cells *cells = &intruder.m->files.array->cells;
     struct log *log = &intruder.m->j->log;
     struct row_cell cell;
-    bool is_free = row_cell_try_lock(cells, &cell, one_row(member_block(0)), true);
+    /* Shared, as who derives a lost block would (sequence 10). */
+    bool is_free = row_cell_try_lock(cells, &cell, one_row(member_block(0)), false);
 
     if (is_free) {
         row_cell_unlock(cells, &cell);
