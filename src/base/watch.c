@@ -27,22 +27,23 @@
 #include "r5fs/base/trace.h"
 
 #define LINE_BYTES    400
+#define CELL_ALIGN    64 /* a cell's threads do not slow down those of the next one */
 #define NS_PER_SECOND UINT64_C(1000000000)
 #define DUMP_EVERY_NS (UINT64_C(3600) * NS_PER_SECOND)
 
 struct watch {
-    _Atomic bool taken;
-    _Atomic(const char *) what; /* NULL: being opened */
+    _Alignas(CELL_ALIGN) _Atomic(const char *) what; /* NULL: being opened, or free */
     _Atomic(const char *) name;
     _Atomic(const char *) step;
     _Atomic uint64_t a;
     _Atomic uint64_t b;
     _Atomic uint64_t moved;
+    uint64_t seen; /* `moved` at the last look [watchdog] */
     _Atomic uint32_t busy;
     _Atomic uint32_t patience;
-    uint64_t seen;  /* `moved` at the last look [watchdog] */
     uint32_t looks; /* that found it busy there, in a row [watchdog] */
-    bool stuck;     /* was named [watchdog] */
+    _Atomic bool taken;
+    bool stuck; /* was named [watchdog] */
 };
 
 static struct watch cells[WATCH_CELLS_MAX];
