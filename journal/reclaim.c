@@ -47,9 +47,9 @@
 #define RECLAIM_WINDOW_ROWS  256u /* how far around a row its stripe is searched for others */
 
 /* A reader left, and a row of the batch that waited for it can go on. */
-static void cell_granted(struct row_cell *cell)
+static void cell_granted(void *context)
 {
-    struct journal *j = cell->context;
+    struct journal *j = context;
 
     env_mutex_lock(&j->lock);
     j->reclaim.granted++;

@@ -12,6 +12,8 @@
  *       derived, `waiting` says only who is still to be told.
  *   C2  places are never swapped, so a later reader cannot keep a waiting writer out.
  *   C3  nobody waits for a torn cell: it is the one kind that outlives its holder's I/O.
+ *   C4  a cell that is no longer `waiting` is not looked at again by who tells: its owner may see
+ *       that it holds its rows before he is told, use it, leave, and end it.
  *
  * Liveness: the event that empties the queue is row_cell_unlock. A holder waits for I/O alone, or
  * merely tries or parks further cells; the log thread does nothing but write out while one of its
@@ -71,35 +73,39 @@ enter(struct row_cells *cells, struct row_cell *cell, struct row_range rows, boo
     cell->exclusive = exclusive;
     cell->torn = false;
     cell->waiting = false;
-    list_init(&cell->told);
     list_add_tail(&cells->queue, &cell->node);
 }
 
-/* [lock] Somebody left or may wait no longer: sleepers look again, parked cells that hold their
- * rows now are gathered. */
-static void gather_granted(struct row_cells *cells, struct list_node *told)
+/* [lock] The first parked cell that holds its rows and is still to be told; NULL when none. */
+static struct row_cell *find_granted(struct row_cells *cells)
 {
-    env_cond_broadcast(&cells->freed);
-    list_init(told);
     list_for_each (node, &cells->queue) {
         struct row_cell *cell = container_of(node, struct row_cell, node);
 
         if (cell->waiting && find_excluding(cells, cell) == NULL) {
-            cell->waiting = false;
-            list_add_tail(told, &cell->told);
+            return cell;
         }
     }
+    return NULL;
 }
 
-static void tell_granted(struct list_node *told)
+/* [lock, given back] Somebody left or may wait no longer: sleepers look again, parked cells that
+ * hold their rows now are told (C4). */
+static void unlock_and_tell(struct row_cells *cells)
 {
-    for (struct list_node *node = list_pop(told); node != NULL; node = list_pop(told)) {
-        struct row_cell *cell = container_of(node, struct row_cell, told);
+    env_cond_broadcast(&cells->freed);
+    for (struct row_cell *cell = find_granted(cells); cell != NULL; cell = find_granted(cells)) {
+        void (*granted)(void *context) = cell->granted;
+        void *context = cell->context;
 
+        cell->waiting = false;
+        env_mutex_unlock(&cells->lock);
         wait_check_forbid_kinds(WAIT_FOR_ANYTHING, "granted row cell");
-        cell->granted(cell);
+        granted(context);
         wait_check_allow_kinds("granted row cell");
+        env_mutex_lock(&cells->lock);
     }
+    env_mutex_unlock(&cells->lock);
 }
 
 /* ---- asking --------------------------------------------------------------------------------- */
@@ -132,11 +138,7 @@ int row_cell_lock_wait(struct row_cells *cells,
                        struct row_range rows,
                        bool exclusive)
 {
-    struct list_node told;
-    int error = 0;
-
     wait_check_cell("row_cell_lock_wait");
-    list_init(&told);
     env_mutex_lock(&cells->lock);
     enter(cells, cell, rows, exclusive);
     for (;;) {
@@ -146,16 +148,14 @@ int row_cell_lock_wait(struct row_cells *cells,
         }
         if (other->torn) {
             list_remove(&cell->node);
-            gather_granted(cells, &told); /* who stood behind us looks again */
-            error = -EIO;                 /* C3 */
-            break;
+            unlock_and_tell(cells); /* who stood behind us looks again */
+            return -EIO;            /* C3 */
         }
         env_cond_wait(&cells->freed, &cells->lock);
     }
     env_mutex_unlock(&cells->lock);
-    tell_granted(&told);
-    (void)hold(error == 0); /* for the check only */
-    return error;
+    (void)hold(true); /* for the check only */
+    return 0;
 }
 
 bool row_cell_lock_or_park(struct row_cells *cells,
@@ -194,14 +194,10 @@ void row_cell_mark_torn(struct row_cells *cells, struct row_cell *cell)
 
 void row_cell_unlock(struct row_cells *cells, struct row_cell *cell)
 {
-    struct list_node told;
-
     wait_check_drop(POOL_RANK_ROW_CELL);
     env_mutex_lock(&cells->lock);
     R5_CHECK(list_is_linked(&cell->node));
     list_remove(&cell->node);
     cell->waiting = false;
-    gather_granted(cells, &told);
-    env_mutex_unlock(&cells->lock);
-    tell_granted(&told);
+    unlock_and_tell(cells);
 }

@@ -71,9 +71,9 @@ static void images_init(struct stripe_cache *cache, struct arena *arena, uint32_
 }
 
 /* For a writer that has the array for itself, or looks by itself. */
-static void nobody_is_told(struct row_cell *cell)
+static void nobody_is_told(void *context)
 {
-    (void)cell;
+    (void)context;
 }
 
 void stripe_cache_init(struct stripe_cache *cache,

@@ -35,10 +35,9 @@ struct row_cell {
     bool torn;             /* [lock] the members hold half of a write-out */
     bool waiting;          /* [lock] parked: not told yet that it holds its rows */
     /* Parked: told once, by whoever frees the rows and with no lock of the cells held, that the
-     * cell holds them now. May not wait. */
-    void (*granted)(struct row_cell *cell);
-    void *context;         /* its owner's */
-    struct list_node told; /* [its own] */
+     * cell holds them now; it may be gone by then. May not wait. */
+    void (*granted)(void *context);
+    void *context; /* its owner's */
 };
 
 static inline struct row_range one_row(struct member_block row)

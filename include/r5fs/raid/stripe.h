@@ -92,8 +92,8 @@ struct stripe_cache {
     struct row_cells *cells; /* the array's */
     /* The writer does not sleep for a cell: it is parked, and this is told when it holds its row
      * (see struct row_cell). From stripe_cache_init on a function that does nothing. [fixed] */
-    void (*cell_granted)(struct row_cell *cell);
-    void *cell_context;         /* the cells' [fixed] */
+    void (*cell_granted)(void *context);
+    void *cell_context;         /* what it is given [fixed] */
     struct member_batch *batch; /* requests of fill and write-out [writer] */
 };
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #include "array_kit.h"
 #include "r5fs/base/env.h"
@@ -160,10 +161,10 @@ END_TEST
 static unsigned told;
 static struct row_cell *last_told;
 
-static void count_told(struct row_cell *cell)
+static void count_told(void *context)
 {
     told++;
-    last_told = cell;
+    last_told = context;
 }
 
 /* dm-thin's second cell from the same pool: here none is allocated, and the writer does not sleep
@@ -171,7 +172,7 @@ static void count_told(struct row_cell *cell)
 START_TEST(a_parked_cell_is_told_once_when_the_last_before_it_leaves)
 {
     struct row_cell readers_before[2];
-    struct row_cell writer = {.granted = count_told};
+    struct row_cell writer = {.granted = count_told, .context = &writer};
     struct row_cell later;
 
     told = 0;
@@ -197,7 +198,8 @@ END_TEST
 START_TEST(parked_cells_are_told_in_order)
 {
     struct row_cell holder;
-    struct row_cell parked[2] = {{.granted = count_told}, {.granted = count_told}};
+    struct row_cell parked[2] = {{.granted = count_told, .context = &parked[0]},
+                                 {.granted = count_told, .context = &parked[1]}};
 
     told = 0;
     ck_assert(row_cell_try_lock(&cells, &holder, one_row(member_block(7)), true));
@@ -228,6 +230,40 @@ START_TEST(a_parked_cell_that_gives_up_lets_those_behind_it_go_on)
     row_cell_unlock(&cells, &later);
     row_cell_unlock(&cells, &reader);
     ck_assert_uint_eq(told, 0);
+}
+END_TEST
+
+static struct row_cell parked_pair[2];
+static bool pair_ended[2];
+
+/* The owner is another thread and may be quick: what it does once it is told of one cell. */
+static void end_both(void *context)
+{
+    (void)context;
+    told++;
+    for (unsigned i = 0; i < 2; i++) {
+        if (!pair_ended[i] && row_cell_is_held(&cells, &parked_pair[i])) {
+            pair_ended[i] = true;
+            row_cell_unlock(&cells, &parked_pair[i]);
+            memset(&parked_pair[i], 0, sizeof(parked_pair[i]));
+        }
+    }
+}
+
+START_TEST(a_cell_that_ended_before_it_was_told_is_not_touched_any_more)
+{
+    struct row_cell reader;
+
+    told = 0;
+    ck_assert(row_cell_try_lock(&cells, &reader, (struct row_range){member_block(7), 2}, false));
+    for (unsigned i = 0; i < 2; i++) {
+        parked_pair[i] = (struct row_cell){.granted = end_both};
+        ck_assert(
+            !row_cell_lock_or_park(&cells, &parked_pair[i], one_row(member_block(7 + i)), true));
+    }
+    row_cell_unlock(&cells, &reader);
+    ck_assert(pair_ended[0] && pair_ended[1]);
+    ck_assert(list_is_empty(&cells.queue));
 }
 END_TEST
 
@@ -295,6 +331,7 @@ static Suite *row_cell_suite(void)
     tcase_add_test(holding, ranges_exclude_each_other_where_they_overlap);
     tcase_add_test(holding, a_parked_cell_is_told_once_when_the_last_before_it_leaves);
     tcase_add_test(holding, parked_cells_are_told_in_order);
+    tcase_add_test(holding, a_cell_that_ended_before_it_was_told_is_not_touched_any_more);
     tcase_add_test(holding, a_parked_cell_that_gives_up_lets_those_behind_it_go_on);
     tcase_add_test(holding, shared_cells_of_a_row_go_together_an_exclusive_one_does_not);
     tcase_add_test(holding, different_rows_do_not_meet);
