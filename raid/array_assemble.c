@@ -272,7 +272,10 @@ static int judge_members(struct assembly *assembly)
         int written = snprintf(what, sizeof(what), "slot %" PRIu32 " is missing", first);
         R5_CHECK(written > 0);
         return refuse_incomplete(
-            assembly, -EPERM, what, "name its file too, or mount without it: -o degraded");
+            assembly,
+            -EPERM,
+            what,
+            "name its file too, or go on without it: mount -o degraded, check --degraded");
     }
     return 0;
 }

@@ -5,6 +5,8 @@
  *
  * Without -y nothing is written: a log that a crash left is laid over the members in memory. Rows
  * that replay would write are then not compared with their parity, which only replay makes good.
+ * With -y the array is written like by a mount: a member that is missing now would be stale for
+ * good. So that is refused unless the array was degraded before, or --degraded asks for it.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -22,13 +24,22 @@
 #define PARITY_BATCH_BLOCKS 64u
 #define PARITY_LINES_MAX    20u
 
-enum { OPTION_NO, OPTION_YES, OPTION_PARITY, OPTION_ACCEPT, OPTION_AUTO, OPTION_FORCE };
+enum {
+    OPTION_NO,
+    OPTION_YES,
+    OPTION_PARITY,
+    OPTION_ACCEPT,
+    OPTION_DEGRADED,
+    OPTION_AUTO,
+    OPTION_FORCE
+};
 
 const struct cli_option cli_check_options[] = {
     {"no", 'n', NULL, "change nothing (the default)"},
     {"yes", 'y', NULL, "repair what can be repaired"},
     {"parity", 0, NULL, "also compare every row's parity with its data"},
     {"accept-damaged-log", 0, NULL, "go on although the log was damaged or is an older copy"},
+    {"degraded", 0, NULL, "repair although a member is missing: it can never join again"},
     {"auto", 'a', NULL, "as fsck(8) calls it at boot: same as -y"},
     {"force", 'f', NULL, "accepted for fsck(8); the check is always full"},
     {NULL, 0, NULL, NULL},
@@ -131,6 +142,10 @@ static int check_opened(struct cli_array *opened, const struct cli_args *args, b
         return FSCK_OPERATION;
     }
     uint64_t mismatches = 0;
+    if (array_state(opened->array) != ARRAY_CLEAN) {
+        (void)printf("member: slot %" PRIu32 " is missing; its blocks were read through parity\n",
+                     array_missing_slot(opened->array));
+    }
     uint64_t others = check_journal(opened);
     if (args->values[OPTION_PARITY] != NULL) {
         struct journal_status status;
@@ -171,6 +186,7 @@ int cli_run_check(const struct cli_args *args)
     struct cli_open how = {
         .write = repair,
         .accept_damaged_log = args->values[OPTION_ACCEPT] != NULL,
+        .degraded = args->values[OPTION_DEGRADED] != NULL,
         .wait_for_lock = true,
     };
     struct cli_array opened;

@@ -20,6 +20,7 @@ struct cli_array {
 struct cli_open {
     bool write; /* files opened for writing; recovery really happens */
     bool accept_damaged_log;
+    bool degraded;       /* writing may leave a missing member behind for good */
     bool wait_for_lock;  /* a just unmounted daemon may still hold the files */
     const int *held_fds; /* of the words, each one file, that the caller holds; or NULL */
 };

@@ -29,6 +29,26 @@ rm "$work/disks/d1"
 claim_exit "a missing member is refused without -o degraded" 5 mount_dir
 still_good "a missing member"
 
+# check -y writes as a mount does: who is missing then is stale for good, which nobody may do unasked.
+reset_disks
+rm "$work/disks/d1"
+before=$(sha256sum "$work"/disks/*)
+claim_exit "check -y refuses a missing member" 8 "$R5FS" check "$work/disks" -y
+cp "$work/.out" "$work/said"
+claim "and says which and how to go on" grep -q "slot 1 is missing.*--degraded" "$work/said"
+claim_exit "fsck at boot refuses it, too" 8 "$R5FS" check "$work/disks" -a
+claim "nothing was changed by refusing" [ "$(sha256sum "$work"/disks/*)" = "$before" ]
+claim "check without -y goes on" "$R5FS" check "$work/disks" -n
+cp "$work/.out" "$work/said"
+claim "and says which is missing" grep -q "slot 1 is missing" "$work/said"
+cp --sparse=always "$work/good/d1" "$work/disks/d1"
+claim "the member is used when it is back" mount_dir
+claim "the array is whole then" "$R5FS" status --check "$mnt"
+claim "unmount with all members" unmount_array
+rm "$work/disks/d1"
+claim "check -y --degraded repairs without it" "$R5FS" check "$work/disks" -y --degraded
+claim "and needs no option afterwards" "$R5FS" check "$work/disks" -y
+
 reset_disks
 truncate -s 50M "$work/disks/d2"
 claim_exit "a truncated member is not used" 5 mount_dir
