@@ -17,6 +17,8 @@
  *       the log.
  *   F4  when that mark cannot be written no member is: an unlogged parity in an array that says it
  *       is clean would be a write hole (W2).
+ *   F5  once the mark was asked for superblocks may have it, whatever became of that round; so it
+ *       is taken back at the end, also in an array that was degraded meanwhile.
  *
  * Failure modes: no space on a member's host, for the mark, for rows or for a record: goes on when
  * there is; the array fails too: given up, the journal is left as it was, so the next assembly may
@@ -75,9 +77,10 @@ static int fail_start(struct journal *j, struct io_queue *queue)
         env_mutex_unlock(&j->lock);
         log_role_give(j);
     }
-    if (j->thread.fail_resync || array_state(j->array) != ARRAY_CLEAN) {
+    if (j->thread.fail_marked || array_state(j->array) != ARRAY_CLEAN) {
         return 0; /* F3: a dirty degraded array would not assemble */
     }
+    j->thread.fail_resync = true; /* also when it fails: F5 */
     int error = array_set_resync_offset(j->array, queue, 0);
     if (reclaim_is_full_host(error)) {
         return error;
@@ -88,7 +91,7 @@ static int fail_start(struct journal *j, struct io_queue *queue)
                 error);
         return error;
     }
-    j->thread.fail_resync = true;
+    j->thread.fail_marked = true;
     return 0;
 }
 

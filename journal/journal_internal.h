@@ -135,7 +135,8 @@ struct log_thread {
     bool stop;                 /* [lock] */
     bool fail_started;         /* [lock] journal_fail_finish is under way */
     bool fail_done;            /* [lock] and over */
-    bool fail_resync;          /* [log thread] resync_offset was set for its time */
+    bool fail_resync;          /* [log thread] resync_offset 0 was asked for, for its time */
+    bool fail_marked;          /* [log thread] and is durable */
     uint64_t want_written_seq; /* [lock] write out rows first logged up to here */
     uint64_t want_empty;       /* [lock] callers that wait for an empty log */
     uint64_t last_use_ns;      /* [lock] of a foreground operation */
