@@ -218,16 +218,19 @@ static void role_give(struct journal *j)
     log_role_give(j);
 }
 
-/* kernel_safe, the client is unlocked: as many rows as the log may name. */
+/* kernel_safe, the client is unlocked: as many rows as the log may name. A row that is in the log
+ * fits again each time it is dirtied, so not until nothing is left. */
 static int write_data_that_fits(struct journal *j, struct io_queue *queue)
 {
     int error = 0;
-    bool placed = true;
 
-    while (placed && error == 0) {
+    env_mutex_lock(&j->lock);
+    uint64_t rounds = rounds_max(j);
+    env_mutex_unlock(&j->lock);
+    while (rounds > 0 && error == 0) {
         env_mutex_lock(&j->lock);
         log_place_dirty(j);
-        placed = j->log.batch_count > 0;
+        rounds = j->log.batch_count > 0 ? rounds - 1 : 0;
         env_mutex_unlock(&j->lock);
         error = log_batch_write(j, queue);
     }

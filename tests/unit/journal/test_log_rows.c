@@ -415,6 +415,7 @@ static struct flood {
     uint32_t asked; /* [lock] floods */
     uint32_t done;  /* [lock] */
     bool stop;      /* [lock] */
+    bool drop;      /* [fixed] a drop only, always in the same row */
 } flood;
 
 static void flood_main(void *context)
@@ -428,8 +429,11 @@ static void flood_main(void *context)
         }
         uint64_t round = flood.done;
         env_mutex_unlock(&flood.lock);
-        for (uint64_t i = 0; i < FLOOD_ROWS; i++) {
+        for (uint64_t i = 0; i < FLOOD_ROWS && !flood.drop; i++) {
             put(flood.m, (i + round * 7 % 40) * BUCKETS, (uint8_t)round);
+        }
+        if (flood.drop) {
+            put(flood.m, 0, (uint8_t)round);
         }
         env_mutex_lock(&flood.lock);
         flood.done++;
@@ -485,6 +489,72 @@ START_TEST(a_commit_ends_although_more_is_written_all_the_time)
     env_thread_join(flood.thread);
     journal_set_client(m.j, &idle);
     ck_assert_uint_eq(model_status(&m).parked, 0);
+    model_close(&m);
+    unwatch();
+    env_cond_fini(&flood.moved);
+    env_mutex_fini(&flood.lock);
+    model_remove(&m);
+}
+END_TEST
+
+/* Before each flush of the log. */
+static bool drop_hook(const struct io_request *request, int *out_result)
+{
+    if (request->op == IO_FLUSH && is_file(request, "journal.img")) {
+        flood_lock(NULL);
+    }
+    return check_hook(request, out_result);
+}
+
+static _Alignas(BLOCK_BYTES) uint8_t drop_meta[BLOCK_BYTES];
+
+static uint32_t drop_seal(void *context)
+{
+    (void)context; /* as many as were joined */
+    return BUCKET_ROWS;
+}
+
+static void
+drop_block(void *context, uint32_t index, struct fs_block *out_block, const uint8_t **out_data)
+{
+    (void)context; /* flood */
+    *out_block = block_of_row(flood.m, (index + UINT64_C(1)) * BUCKETS);
+    *out_data = drop_meta;
+}
+
+/* The transaction has no room beside one row, which is in the log already and fits for ever. */
+START_TEST(a_commit_that_lacks_room_ends_although_one_row_is_written_all_the_time)
+{
+    const struct journal_options options = {.kernel_safe = true, .commit_interval_ms = NO_TIMER};
+    const struct journal_client client = {.seal = drop_seal, .block = drop_block};
+    const struct journal_client idle = {0};
+    struct journal_reservation reservation = {0};
+    struct model m;
+
+    create(&m, 3, RING_USUAL);
+    ck_assert_int_eq(model_open(&m, &options, KIT_NO_SLOT), 0);
+    flood = (struct flood){.m = &m, .drop = true};
+    env_mutex_init(&flood.lock);
+    env_cond_init(&flood.moved);
+    watch(&m, BUCKET_ROWS);
+    ck_assert_int_eq(env_thread_start(&flood.thread, "flood", flood_main, NULL), 0);
+    journal_set_client(m.j, &client);
+    ck_assert_int_eq(journal_reserve(m.j, &reservation, 0, BUCKET_ROWS), 0);
+    for (uint32_t i = 0; i < BUCKET_ROWS; i++) {
+        journal_txn_join(m.j, &reservation);
+    }
+    journal_release(m.j, &reservation);
+    put(&m, 0, 1);
+    crash_io_hook = drop_hook;
+    ck_assert_int_eq(sync_all(&m), 0);
+    crash_io_hook = check_hook;
+    journal_set_client(m.j, &idle);
+    env_mutex_lock(&flood.lock);
+    flood.stop = true;
+    env_cond_broadcast(&flood.moved);
+    env_mutex_unlock(&flood.lock);
+    env_thread_join(flood.thread);
+    ck_assert_uint_gt(flood.asked, 1);
     model_close(&m);
     unwatch();
     env_cond_fini(&flood.moved);
@@ -589,6 +659,7 @@ int main(void)
     tcase_add_test(end, a_commit_ends_although_more_is_written_all_the_time);
     tcase_add_test(end,
                    a_full_host_keeps_no_commit_from_its_end_and_the_limit_holds_again_afterwards);
+    tcase_add_test(end, a_commit_that_lacks_room_ends_although_one_row_is_written_all_the_time);
     tcase_add_test(end, after_the_limit_was_suspended_the_log_is_emptied_before_anything_is_logged);
     suite_add_tcase(suite, limit);
     suite_add_tcase(suite, end);
