@@ -90,10 +90,12 @@ void io_units_init(struct io_units *units, struct arena *arena, uint32_t count)
     for (unsigned state = 0; state < IO_UNIT_STATE_COUNT; state++) {
         atomic_store(&units->in_state[state], state == IO_UNIT_FREE ? count : 0);
     }
+    units->buffers = arena_take(arena, count * IO_UNIT_BYTES, BLOCK_BYTES);
+    io_buffers_announce(units->buffers, IO_UNIT_BYTES, count);
     list_init(&all);
     for (uint32_t i = 0; i < count; i++) {
         struct io_unit *unit = pool_get_sure(&units->pool);
-        unit->buffer = arena_take(arena, IO_UNIT_BYTES, BLOCK_BYTES);
+        unit->buffer = units->buffers + i * IO_UNIT_BYTES;
         unit->home = units;
         unit->state = IO_UNIT_FREE;
         list_add_tail(&all, &unit->free);
@@ -107,6 +109,7 @@ void io_units_init(struct io_units *units, struct arena *arena, uint32_t count)
 
 void io_units_fini(struct io_units *units)
 {
+    io_buffers_withdraw(units->buffers);
     pool_fini(&units->pool);
 }
 

@@ -60,7 +60,8 @@ struct io_unit {
 
 struct io_units {
     struct pool pool;
-    uint32_t count; /* [fixed] */
+    uint8_t *buffers; /* [fixed] of all units, one behind the other */
+    uint32_t count;   /* [fixed] */
     /* Of the units, for status: the role's holder moves them, anybody looks. */
     _Atomic uint32_t in_state[IO_UNIT_STATE_COUNT];
 };

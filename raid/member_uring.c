@@ -13,26 +13,52 @@
  *   UR1  in_ring <= depth <= the ring's entries, so neither side of the ring can overflow.
  *   UR2  a request is on `waiting` or in the ring, never both.
  *   UR3  `done` runs after its completion was taken off the ring: it may submit.
+ *   UR4  a transfer names a registered buffer only if that was registered under the serial that its
+ *        memory has now: the kernel holds on to pages, not to addresses.
+ *
+ * Buffers: a piece of announced memory is registered when the first transfer within it comes by. So
+ * a ring that writes no log holds none of its buffers. Files are not registered: that saved nothing
+ * measurable (docs/PERFORMANCE.md), and a ring's reference would outlive io_file_close.
  *
  * Happy path: k requests submitted, one io_uring_enter, k completions.
  * Failure modes: the kernel short of memory (-EAGAIN, -EBUSY) is a pause and another try; a ring
- * that cannot be made is reported by member_uring_probe with who refuses it.
+ * that cannot be made is reported by member_uring_probe with who refuses it; a piece that cannot be
+ * registered (half of RLIMIT_MEMLOCK used up, a kernel before 5.19) is not tried again and goes
+ * unregistered.
  * Thread: the queue's owner; it becomes the ring's only submitter with its first io_wait.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
+#include <stdatomic.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "member_backend.h"
+#include "member_buffers.h"
 #include "r5fs/base/env.h"
 #include "r5fs/base/units.h"
 
-#define PROBE_DEPTH 2u
-#define DEPTH_MAX   4096u
+#define PROBE_DEPTH    2u
+#define LIMIT_PAUSE_NS UINT64_C(10000)
+#define DEPTH_MAX      4096u
 /* io_uring counts the bytes of one piece in 32 bits; longer ones go in steps. */
 #define PIECE_BYTES_MAX (UINT64_C(1) << 30)
 #define DISABLED_PATH   "/proc/sys/kernel/io_uring_disabled"
+
+/* What this ring registered of one place in the table of announced memory. */
+struct uring_range {
+    uint64_t serial; /* of the announcement; 0 = none yet */
+    uint64_t tried;  /* a bit for each piece */
+    uint64_t held;   /* registered, a subset of `tried` */
+    uint64_t bytes;  /* of what is held */
+};
+
+enum uring_buffers {
+    BUFFERS_UNASKED, /* no transfer within announced memory came by */
+    BUFFERS_TABLE,   /* the ring has a table with a slot for each piece */
+    BUFFERS_NONE,    /* it was refused one */
+};
 
 struct uring_queue {
     struct io_queue queue; /* first */
@@ -41,6 +67,8 @@ struct uring_queue {
     uint32_t depth;           /* [fixed] */
     uint32_t in_ring;
     bool enabled; /* the owner has shown up */
+    enum uring_buffers buffers;
+    struct uring_range ranges[IO_BUFFERS_RANGES];
 };
 
 _Static_assert(offsetof(struct uring_queue, queue) == 0, "an io_queue is its uring_queue");
@@ -53,13 +81,30 @@ static const unsigned ring_flags[] = {
     IORING_SETUP_R_DISABLED,
 };
 
+/* Holds off ring_open while RLIMIT_MEMLOCK is lowered. */
+static atomic_flag limit_in_use = ATOMIC_FLAG_INIT;
+
+static void limit_enter(void)
+{
+    while (atomic_flag_test_and_set(&limit_in_use)) {
+        env_sleep_ns(LIMIT_PAUSE_NS);
+    }
+}
+
+static void limit_leave(void)
+{
+    atomic_flag_clear(&limit_in_use);
+}
+
 static int ring_open(struct io_uring *ring, uint32_t depth)
 {
     int error = -EINVAL;
 
+    limit_enter();
     for (size_t i = 0; i < sizeof(ring_flags) / sizeof(ring_flags[0]) && error == -EINVAL; i++) {
         error = io_uring_queue_init(depth, ring, ring_flags[i]);
     }
+    limit_leave();
     return error;
 }
 
@@ -135,7 +180,12 @@ static int uring_queue_open(struct io_queue **out_queue, struct arena *arena, ui
 
 static void uring_queue_close(struct io_queue *queue)
 {
-    io_uring_queue_exit(&uring_of(queue)->ring);
+    struct uring_queue *uring = uring_of(queue);
+
+    io_uring_queue_exit(&uring->ring);
+    for (uint32_t i = 0; i < IO_BUFFERS_RANGES; i++) {
+        io_registered_remove(uring->ranges[i].bytes);
+    }
 }
 
 static void uring_submit(struct io_queue *queue, struct io_request *request)
@@ -144,7 +194,126 @@ static void uring_submit(struct io_queue *queue, struct io_request *request)
     list_add_tail(&uring_of(queue)->waiting, &request->node);
 }
 
-static void uring_prepare_transfer(struct io_uring_sqe *sqe, const struct io_request *request)
+static uint32_t buffer_slot(uint32_t range, uint32_t piece)
+{
+    return range * IO_BUFFERS_PIECES + piece;
+}
+
+/* Another announcement took the place: lets go of the memory of the last one. */
+static void range_renew(struct uring_queue *uring, uint32_t index, uint64_t serial)
+{
+    struct uring_range *range = &uring->ranges[index];
+
+    for (uint32_t piece = 0; piece < IO_BUFFERS_PIECES; piece++) {
+        if ((range->held >> piece & 1) != 0) {
+            struct iovec none = {0};
+            /* Refused, it is replaced by the next one, or ends with the ring; nobody names it. */
+            (void)io_uring_register_buffers_update_tag(
+                &uring->ring, buffer_slot(index, piece), &none, NULL, 1);
+        }
+    }
+    io_registered_remove(range->bytes);
+    *range = (struct uring_range){.serial = serial};
+}
+
+/* Rings count against RLIMIT_MEMLOCK as well, and all processes of a user share it: without rings
+ * a mount is refused or falls back to threads, without registered memory it is as before. So
+ * buffers may use up half of the limit, which the kernel itself sees to. */
+static int register_within_limit(struct io_uring *ring, uint32_t slot, const struct iovec *memory)
+{
+    struct rlimit limit;
+    int result = -EPERM;
+
+    limit_enter();
+    if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0) {
+        struct rlimit lowered = limit;
+        if (limit.rlim_cur != RLIM_INFINITY) {
+            lowered.rlim_cur = limit.rlim_cur / 2;
+        }
+        if (setrlimit(RLIMIT_MEMLOCK, &lowered) == 0) {
+            result = io_uring_register_buffers_update_tag(ring, slot, memory, NULL, 1);
+            /* Refused only when another process took the hard limit below it just now. */
+            (void)setrlimit(RLIMIT_MEMLOCK, &limit);
+        }
+    }
+    limit_leave();
+    return result;
+}
+
+static void piece_register(struct uring_queue *uring, const struct io_piece *piece)
+{
+    struct uring_range *range = &uring->ranges[piece->range];
+    uint64_t bit = UINT64_C(1) << piece->piece;
+
+    range->tried |= bit;
+    int result = register_within_limit(
+        &uring->ring, buffer_slot(piece->range, piece->piece), &piece->memory);
+    if (result != 1) {
+        io_registered_refused(result < 0 ? result : -EINVAL);
+        return;
+    }
+    range->held |= bit;
+    range->bytes += piece->memory.iov_len;
+    io_registered_add(piece->memory.iov_len);
+}
+
+/* Whether the bytes lie in a registered buffer, and its number; registers what is met first. */
+static bool
+uring_find_buffer(struct uring_queue *uring, const void *address, size_t bytes, int *out_buffer)
+{
+    struct io_piece piece;
+
+    if (uring->buffers == BUFFERS_NONE || !io_buffers_find(address, bytes, &piece)) {
+        return false;
+    }
+    if (uring->buffers == BUFFERS_UNASKED) {
+        int error =
+            io_uring_register_buffers_sparse(&uring->ring, IO_BUFFERS_RANGES * IO_BUFFERS_PIECES);
+        uring->buffers = error == 0 ? BUFFERS_TABLE : BUFFERS_NONE;
+        if (error != 0) {
+            io_registered_refused(error);
+            return false;
+        }
+    }
+    struct uring_range *range = &uring->ranges[piece.range];
+    uint64_t bit = UINT64_C(1) << piece.piece;
+    if (range->serial != piece.serial) {
+        range_renew(uring, piece.range, piece.serial); /* UR4 */
+    }
+    if ((range->tried & bit) == 0) {
+        piece_register(uring, &piece);
+    }
+    *out_buffer = (int)buffer_slot(piece.range, piece.piece);
+    return (range->held & bit) != 0;
+}
+
+/* One piece of memory; false: it is in no registered buffer, nothing was prepared. */
+static bool uring_prepare_fixed(struct uring_queue *uring,
+                                struct io_uring_sqe *sqe,
+                                const struct io_request *request,
+                                const struct iovec *piece,
+                                uint64_t offset_bytes)
+{
+    unsigned bytes = (unsigned)piece->iov_len;
+    int fd = request->file->fd;
+    int buffer = 0;
+
+    if (piece->iov_len > PIECE_BYTES_MAX ||
+        !uring_find_buffer(uring, piece->iov_base, piece->iov_len, &buffer)) {
+        return false;
+    }
+    if (request->op == IO_READ) {
+        io_uring_prep_read_fixed(sqe, fd, piece->iov_base, bytes, offset_bytes, buffer);
+    } else {
+        io_uring_prep_write_fixed(sqe, fd, piece->iov_base, bytes, offset_bytes, buffer);
+    }
+    io_registered_used();
+    return true;
+}
+
+static void uring_prepare_transfer(struct uring_queue *uring,
+                                   struct io_uring_sqe *sqe,
+                                   const struct io_request *request)
 {
     uint32_t count = 0;
     uint64_t offset_bytes = 0;
@@ -158,6 +327,9 @@ static void uring_prepare_transfer(struct io_uring_sqe *sqe, const struct io_req
     unsigned first_bytes = (unsigned)min_u64(rest[0].iov_len, PIECE_BYTES_MAX);
     bool is_read = request->op == IO_READ;
 
+    if (count == 1 && uring_prepare_fixed(uring, sqe, request, rest, offset_bytes)) {
+        return;
+    }
     if (count == 1 && is_read) {
         io_uring_prep_read(sqe, fd, rest[0].iov_base, first_bytes, offset_bytes);
     } else if (count == 1) {
@@ -169,7 +341,8 @@ static void uring_prepare_transfer(struct io_uring_sqe *sqe, const struct io_req
     }
 }
 
-static void uring_prepare(struct io_uring_sqe *sqe, struct io_request *request)
+static void
+uring_prepare(struct uring_queue *uring, struct io_uring_sqe *sqe, struct io_request *request)
 {
     if (io_request_step(request) == IO_STEP_WRITE_BACK) {
         /* Beyond 32 bits 0 stands for "to the end of the file". */
@@ -180,7 +353,7 @@ static void uring_prepare(struct io_uring_sqe *sqe, struct io_request *request)
                                       request->offset_bytes,
                                       IO_WRITE_BACK_FLAGS);
     } else {
-        uring_prepare_transfer(sqe, request);
+        uring_prepare_transfer(uring, sqe, request);
     }
     io_uring_sqe_set_data(sqe, request);
 }
@@ -192,7 +365,7 @@ static void uring_fill(struct uring_queue *uring)
         R5_CHECK(sqe != NULL); /* UR1 */
         struct io_request *request =
             container_of(list_pop(&uring->waiting), struct io_request, node);
-        uring_prepare(sqe, request);
+        uring_prepare(uring, sqe, request);
         uring->in_ring++;
     }
 }

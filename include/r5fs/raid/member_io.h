@@ -133,6 +133,23 @@ R5_MUST_CHECK int io_write(struct io_queue *queue,
                            size_t bytes);
 R5_MUST_CHECK int io_flush(struct io_queue *queue, struct io_file *file);
 
+/* Memory that transfers often go to or come from, `pieces` of `piece_bytes` one behind the other. A
+ * queue of io_uring registers a piece with the kernel when it first meets a transfer within it, as
+ * far as half of RLIMIT_MEMLOCK allows; that changes what a transfer costs, and nothing else. The
+ * memory stays where it is until withdrawn, with nothing in flight. Few ranges: what finds no place
+ * is not announced. */
+void io_buffers_announce(void *address, size_t piece_bytes, uint32_t pieces);
+/* By its address; nothing where it was not announced. */
+void io_buffers_withdraw(const void *address);
+
+struct io_registered {
+    uint64_t bytes;     /* now, of all queues together: memory that two registered counts twice */
+    uint64_t refused;   /* pieces that a queue could not register */
+    uint64_t transfers; /* handed to the kernel from registered memory */
+};
+/* Any thread. */
+void io_registered_get(struct io_registered *out_registered);
+
 struct io_open_options {
     bool read_only;
     bool lock;         /* exclusive flock (O_EXCL for block devices), until closed */

@@ -169,6 +169,34 @@ START_TEST(a_unit_stands_in_the_log_as_composed_wherever_it_lies)
 }
 END_TEST
 
+START_TEST(units_are_written_from_registered_memory)
+{
+    struct fixture f;
+    struct io_registered registered;
+
+    kit_seed("io_unit");
+    ck_assert_int_eq(io_backend_choose(IO_BACKEND_URING), 0);
+    fixture_open(&f);
+    struct io_unit *units[UNITS];
+    for (uint32_t i = 0; i < UNITS; i++) {
+        /* The first wraps: two writes. */
+        units[i] = compose(&f, log_block(i == 0 ? f.ring.blocks - 3 : 20), 9);
+        io_unit_submit(units[i], f.kit.queue, &f.target);
+    }
+    io_drain(f.kit.queue);
+    for (uint32_t i = 0; i < UNITS; i++) {
+        ck_assert_int_eq(units[i]->result, 0);
+        io_unit_put(&f.units, units[i]);
+    }
+    expect_in_log(&f, log_block(f.ring.blocks - 3), 9);
+    expect_in_log(&f, log_block(20), 9);
+    io_registered_get(&registered);
+    ck_assert_uint_eq(registered.transfers, UNITS + 1);
+    ck_assert_uint_eq(registered.bytes, UNITS * IO_UNIT_BYTES);
+    fixture_close(&f);
+}
+END_TEST
+
 START_TEST(an_empty_pool_answers_null_and_shows_it)
 {
     struct fixture f;
@@ -234,6 +262,7 @@ int main(void)
                         a_unit_stands_in_the_log_as_composed_wherever_it_lies,
                         0,
                         (int)(sizeof(places) / sizeof(places[0])));
+    tcase_add_test(tcase, units_are_written_from_registered_memory);
     tcase_add_test(tcase, an_empty_pool_answers_null_and_shows_it);
     tcase_add_test(tcase, an_error_of_either_piece_is_the_units);
     suite_add_tcase(suite, tcase);
