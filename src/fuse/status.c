@@ -66,6 +66,7 @@ int status_gather_mounted(struct fuse_worker *worker, struct status_facts *facts
     facts->read_only = facts->fs.read_only;
     facts->label = facts->fs.label[0] != '\0' ? facts->fs.label : facts->label;
     facts->care = server->care;
+    io_registered_get(&facts->registered);
     facts->fuse_flags = server->agreed;
     facts->threads = server->worker_count;
     for (uint32_t i = 0; i < server->worker_count; i++) {

@@ -56,6 +56,7 @@ struct status_facts {
     uint32_t fuse_flags; /* as agreed with the kernel */
     uint32_t threads;
     struct memory_care care;
+    struct io_registered registered; /* with io_uring */
     bool have_fs;
     bool have_journal;
     bool read_only;

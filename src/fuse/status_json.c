@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The status as JSON: integers in bytes and epoch seconds, the same keys in every state, null where
- * nothing is known. Schema r5fs.status 1.3; a new key raises the minor, a changed one the major.
+ * nothing is known. Schema r5fs.status 1.4; a new key raises the minor, a changed one the major.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -64,6 +64,12 @@ static void put_daemon(struct text_out *out, const struct status_facts *facts)
     put_care(out, known, "memory_lock_error", facts->care.lock_error);
     put_care(out, known, "io_flusher_error", facts->care.flusher_error);
     put_care(out, known, "oom_score_error", facts->care.oom_error);
+    text_out_put(out, ",");
+    put_optional(out, "registered", known, facts->registered.bytes);
+    text_out_put(out, ",");
+    put_optional(out, "registered_refused", known, facts->registered.refused);
+    text_out_put(out, ",");
+    put_optional(out, "registered_transfers", known, facts->registered.transfers);
     text_out_put(out, "}");
 }
 
@@ -247,7 +253,7 @@ static void put_actions(struct text_out *out, const struct status_facts *facts)
 void status_out_json(struct text_out *out, const struct status_facts *facts)
 {
     text_out_put(out,
-                 "{\"schema\":{\"name\":\"r5fs.status\",\"major\":1,\"minor\":3},\"time\":%" PRIu64
+                 "{\"schema\":{\"name\":\"r5fs.status\",\"major\":1,\"minor\":4},\"time\":%" PRIu64
                  ",",
                  facts->time_s);
     put_optional(out, "pid", facts->mounted != NULL, facts->pid);

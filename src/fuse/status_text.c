@@ -218,6 +218,12 @@ static void put_daemon(struct text_out *out, const struct status_facts *facts)
     put_care(out, "locked", facts->care.lock_error);
     put_care(out, "given as to an I/O flusher", facts->care.flusher_error);
     put_care(out, "kept from the out-of-memory killer", facts->care.oom_error);
+    text_out_put(out,
+                 "memory    registered with io_uring %.1f MiB, %" PRIu64
+                 " transfers; refused %" PRIu64 "\n",
+                 (double)facts->registered.bytes / MIB,
+                 facts->registered.transfers,
+                 facts->registered.refused);
     if (facts->journal.kernel_safe) {
         text_out_put(out,
                      "kernel    safe, fullest bucket of a replay %" PRIu32 " of %" PRIu32 " rows\n",
