@@ -53,6 +53,7 @@ struct array {
     struct member members[MEMBERS_MAX]; /* by slot */
     struct array_journal journal;
     uint64_t events;        /* [lock] of the last superblocks written or read */
+    uint64_t events_tried;  /* [super lock] of the last round, torn or not */
     uint64_t resync_offset; /* [lock] */
     uint32_t max_dev;       /* [fixed] */
     _Atomic uint32_t full;  /* 1 + the slot of array_full_path, 0 = none */

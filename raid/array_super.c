@@ -8,7 +8,9 @@
  *   tail:    the journal's superblock alone, events unchanged -> flushed
  *
  * Invariants:
- *   A1 (W11) a loss counts as recorded only after two rounds, each durable on all that remain.
+ *   A1 (W11) a loss counts as recorded only after two rounds, each durable on all that remain and
+ *      (but for A4) with a number that no device had before: what was lost is two behind, stale for
+ *      every reader of superblocks.
  *   A2 devices in use differ in events by one at the most, at any instant.
  *   A3 a tail is believed only when the superblock that says so is durable.
  *   A4 a journal in use is never left more than one behind, or its log, live as it may be, would
@@ -196,8 +198,8 @@ static void add_to_events(struct array *array, int difference)
     env_mutex_unlock(&array->lock);
 }
 
-/* Runs `rounds` rounds of events + 1, starting over with two when a member is lost on the way. The
- * super lock is held. */
+/* Runs `rounds` rounds, starting over with two when a member is lost on the way. The super lock is
+ * held. */
 static int update_supers(struct array *array, struct io_queue *queue, unsigned rounds)
 {
     R5_CHECK(!array->read_only);
@@ -206,6 +208,8 @@ static int update_supers(struct array *array, struct io_queue *queue, unsigned r
         int full = 0;
         int step = journal_is_behind(array) ? 0 : 1; /* A4 */
         add_to_events(array, step);
+        bool fresh = array->events > array->events_tried;
+        array->events_tried = array->events;
         round_collect(array, &round);
         round_run(array, &round, queue);
         bool member_lost = round_judge(array, &round, &full);
@@ -216,7 +220,11 @@ static int update_supers(struct array *array, struct io_queue *queue, unsigned r
             add_to_events(array, -step);
             return full;
         }
-        rounds = member_lost ? FAULT_ROUNDS : rounds - 1;
+        if (member_lost) {
+            rounds = FAULT_ROUNDS;
+        } else if (fresh || !array->loss_due || journal_is_behind(array)) {
+            rounds--; /* A1 */
+        }
     }
     mark_losses_recorded(array);
     return 0;
