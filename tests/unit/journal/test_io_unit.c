@@ -197,6 +197,33 @@ START_TEST(units_are_written_from_registered_memory)
 }
 END_TEST
 
+START_TEST(units_that_are_gone_leave_their_place_to_others)
+{
+    struct fixture f;
+    struct io_registered registered;
+    struct arena arena;
+    struct io_units gone;
+
+    kit_seed("io_unit");
+    ck_assert_int_eq(io_backend_choose(IO_BACKEND_URING), 0);
+    arena_init_growing(&arena);
+    for (uint32_t i = 0; i < 20; i++) {
+        io_units_init(&gone, &arena, 1);
+        io_units_fini(&gone);
+    }
+    fixture_open(&f);
+    struct io_unit *unit = compose(&f, log_block(20), 9);
+    io_unit_submit(unit, f.kit.queue, &f.target);
+    io_drain(f.kit.queue);
+    io_unit_put(&f.units, unit);
+    expect_in_log(&f, log_block(20), 9);
+    io_registered_get(&registered);
+    ck_assert_uint_eq(registered.transfers, 1);
+    fixture_close(&f);
+    arena_fini(&arena);
+}
+END_TEST
+
 START_TEST(an_empty_pool_answers_null_and_shows_it)
 {
     struct fixture f;
@@ -263,6 +290,7 @@ int main(void)
                         0,
                         (int)(sizeof(places) / sizeof(places[0])));
     tcase_add_test(tcase, units_are_written_from_registered_memory);
+    tcase_add_test(tcase, units_that_are_gone_leave_their_place_to_others);
     tcase_add_test(tcase, an_empty_pool_answers_null_and_shows_it);
     tcase_add_test(tcase, an_error_of_either_piece_is_the_units);
     suite_add_tcase(suite, tcase);

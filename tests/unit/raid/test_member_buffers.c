@@ -225,6 +225,27 @@ START_TEST(memory_that_is_announced_anew_at_an_address_is_not_taken_for_the_old)
 }
 END_TEST
 
+START_TEST(ranges_used_in_turn_are_not_taken_for_each_other)
+{
+    open_world(_i);
+    uint8_t *second = memory + RANGE_BYTES;
+    io_buffers_announce(second, PIECE_BYTES, PIECES);
+    for (uint32_t round = 0; round < 2; round++) {
+        for (uint32_t i = 0; i < PIECES; i++) {
+            size_t at = i * PIECE_BYTES;
+            ck_assert_int_eq(io_write(queue, &file, at, memory + at, PIECE_BYTES), 0);
+            ck_assert_int_eq(io_write(queue, &file, RANGE_BYTES + at, second + at, PIECE_BYTES), 0);
+        }
+        expect_in_file(0, memory, 2 * RANGE_BYTES);
+        env_random_bytes(memory, 2 * RANGE_BYTES);
+    }
+    ck_assert_uint_eq(registered().transfers, registers(_i) ? 4 * PIECES : 0);
+    ck_assert_uint_eq(registered().bytes, registers(_i) ? 2 * RANGE_BYTES : 0);
+    io_buffers_withdraw(second);
+    close_world();
+}
+END_TEST
+
 START_TEST(more_pieces_than_there_are_slots_are_registered_several_together)
 {
     enum { COUNT = 150 }; /* three to a slot */
@@ -463,6 +484,7 @@ static Suite *member_buffers_suite(void)
         transfers, a_short_transfer_of_registered_memory_goes_on_where_it_ended, 0, WORLDS);
     tcase_add_loop_test(
         transfers, memory_that_is_announced_anew_at_an_address_is_not_taken_for_the_old, 0, WORLDS);
+    tcase_add_loop_test(transfers, ranges_used_in_turn_are_not_taken_for_each_other, 0, WORLDS);
     tcase_add_loop_test(
         transfers, more_pieces_than_there_are_slots_are_registered_several_together, 0, WORLDS);
     tcase_add_loop_test(transfers, ranges_beyond_the_table_are_used_unregistered, 0, WORLDS);
