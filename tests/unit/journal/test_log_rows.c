@@ -24,6 +24,8 @@
 #define TAIL_OFFSET   (4096u + 152u) /* of journal_tail in the journal's file */
 #define SUPER_BYTES   8192u          /* superblocks end before that */
 
+static const struct journal_options untimed = {.kernel_safe = true, .commit_interval_ms = NO_TIMER};
+
 /* ---- what a kernel would find --------------------------------------------------------------- */
 
 static struct checker {
@@ -165,6 +167,13 @@ static void unwatch(void)
     ck_assert_int_eq(close(checker.fd), 0);
 }
 
+static void close_watched(struct model *m)
+{
+    model_close(m);
+    unwatch();
+    model_remove(m);
+}
+
 /* ---- helpers ------------------------------------------------------------------------------- */
 
 static void create(struct model *m, uint32_t members, uint64_t ring_blocks)
@@ -174,6 +183,12 @@ static void create(struct model *m, uint32_t members, uint64_t ring_blocks)
     kit_seed("log_rows");
     model_crash_io_use();
     model_create(m, &shape);
+}
+
+static void open_usual(struct model *m)
+{
+    create(m, 3, RING_USUAL);
+    ck_assert_int_eq(model_open(m, &untimed, KIT_NO_SLOT), 0);
 }
 
 static struct fs_block block_of_row(const struct model *m, uint64_t row)
@@ -194,6 +209,14 @@ static void put(struct model *m, uint64_t row, uint8_t value)
     ck_assert_int_eq(journal_reserve(m->j, &reservation, 1, 0), 0);
     journal_write(m->j, &reservation, block_of_row(m, row), bytes);
     journal_release(m->j, &reservation);
+}
+
+/* More rows of one bucket than a kernel can hold. */
+static void put_bucket(struct model *m, uint64_t bucket)
+{
+    for (uint64_t i = 0; i < 80; i++) {
+        put(m, i * BUCKETS + bucket, (uint8_t)(i + 1));
+    }
 }
 
 static void expect_put(struct model *m, uint64_t row, uint8_t value)
@@ -257,19 +280,15 @@ START_TEST(without_the_option_the_log_names_more)
     model_race(&m, 80);
     ck_assert_uint_gt(checker.most, BUCKET_ROWS);
     ck_assert(!model_status(&m).kernel_safe);
-    model_close(&m);
-    unwatch();
-    model_remove(&m);
+    close_watched(&m);
 }
 END_TEST
 
 START_TEST(one_commit_of_rows_that_all_fall_into_one_bucket_ends)
 {
-    const struct journal_options options = {.kernel_safe = true, .commit_interval_ms = NO_TIMER};
     struct model m;
 
-    create(&m, 3, RING_USUAL);
-    ck_assert_int_eq(model_open(&m, &options, KIT_NO_SLOT), 0);
+    open_usual(&m);
     ck_assert_uint_gt(array_geometry(m.files.array)->rows, 90 * BUCKETS);
     watch(&m, BUCKET_ROWS);
     for (uint64_t i = 0; i < 90; i++) {
@@ -280,7 +299,7 @@ START_TEST(one_commit_of_rows_that_all_fall_into_one_bucket_ends)
     ck_assert_uint_eq(model_status(&m).dirty_blocks, 0);
     model_abandon(&m);
     unwatch();
-    ck_assert_int_eq(model_open(&m, &options, KIT_NO_SLOT), 0);
+    ck_assert_int_eq(model_open(&m, &untimed, KIT_NO_SLOT), 0);
     for (uint64_t i = 0; i < 90; i++) {
         expect_put(&m, i * BUCKETS + 5, (uint8_t)(i + 1));
     }
@@ -304,11 +323,9 @@ static bool tail_hook(const struct io_request *request, int *out_result)
 /* K1 */
 START_TEST(a_row_counts_until_the_tail_behind_it_is_durable)
 {
-    const struct journal_options options = {.kernel_safe = true, .commit_interval_ms = NO_TIMER};
     struct model m;
 
-    create(&m, 3, RING_USUAL);
-    ck_assert_int_eq(model_open(&m, &options, KIT_NO_SLOT), 0);
+    open_usual(&m);
     for (uint64_t i = 0; i < 20; i++) {
         put(&m, i * BUCKETS + 6, 1);
     }
@@ -319,9 +336,7 @@ START_TEST(a_row_counts_until_the_tail_behind_it_is_durable)
     ck_assert_int_eq(journal_drain(m.j, m.files.queue), 0);
     ck_assert_uint_eq(kept_until_durable, 20);
     ck_assert_uint_eq(model_status(&m).bucket_rows, 0);
-    model_close(&m);
-    unwatch();
-    model_remove(&m);
+    close_watched(&m);
 }
 END_TEST
 
@@ -348,7 +363,6 @@ END_TEST
 START_TEST(a_log_that_names_more_is_empty_when_the_open_answers)
 {
     const struct journal_options before = {.commit_interval_ms = NO_TIMER};
-    const struct journal_options options = {.kernel_safe = true, .commit_interval_ms = NO_TIMER};
     struct model m;
 
     create(&m, 3, RING_USUAL);
@@ -362,7 +376,7 @@ START_TEST(a_log_that_names_more_is_empty_when_the_open_answers)
     ck_assert_uint_eq(checker.most, 60);
     unwatch();
     model_abandon(&m);
-    ck_assert_int_eq(model_open(&m, &options, KIT_NO_SLOT), 0);
+    ck_assert_int_eq(model_open(&m, &untimed, KIT_NO_SLOT), 0);
     ck_assert_uint_eq(m.j->recovered.open_rows, 60);
     watch(&m, 0);
     scan();
@@ -370,9 +384,7 @@ START_TEST(a_log_that_names_more_is_empty_when_the_open_answers)
     for (uint64_t i = 0; i < 60; i++) {
         expect_put(&m, i * BUCKETS + 3, (uint8_t)(i + 1));
     }
-    model_close(&m);
-    unwatch();
-    model_remove(&m);
+    close_watched(&m);
 }
 END_TEST
 
@@ -464,36 +476,46 @@ static uint32_t flood_seal(void *context)
     return 0;
 }
 
-START_TEST(a_commit_ends_although_more_is_written_all_the_time)
+static void flood_begin(struct model *m, const struct journal_client *client, bool drop)
 {
-    const struct journal_options options = {.kernel_safe = true, .commit_interval_ms = NO_TIMER};
-    const struct journal_client client = {.lock = flood_lock, .seal = flood_seal};
-    struct model m;
-
-    create(&m, 3, RING_USUAL);
-    ck_assert_int_eq(model_open(&m, &options, KIT_NO_SLOT), 0);
-    flood = (struct flood){.m = &m};
+    flood = (struct flood){.m = m, .drop = drop};
     env_mutex_init(&flood.lock);
     env_cond_init(&flood.moved);
-    journal_set_client(m.j, &client);
-    watch(&m, BUCKET_ROWS);
+    journal_set_client(m->j, client);
+    watch(m, BUCKET_ROWS);
     ck_assert_int_eq(env_thread_start(&flood.thread, "flood", flood_main, NULL), 0);
-    put(&m, 1, 1);
-    ck_assert_int_eq(sync_all(&m), 0);
-    ck_assert_uint_gt(flood.asked, 1);
+}
+
+static void flood_end(struct model *m)
+{
     const struct journal_client idle = {0};
+
+    crash_io_hook = check_hook;
     env_mutex_lock(&flood.lock);
     flood.stop = true;
     env_cond_broadcast(&flood.moved);
     env_mutex_unlock(&flood.lock);
     env_thread_join(flood.thread);
-    journal_set_client(m.j, &idle);
-    ck_assert_uint_eq(model_status(&m).parked, 0);
-    model_close(&m);
+    journal_set_client(m->j, &idle);
+    ck_assert_uint_eq(model_status(m).parked, 0);
+    model_close(m);
     unwatch();
     env_cond_fini(&flood.moved);
     env_mutex_fini(&flood.lock);
-    model_remove(&m);
+    model_remove(m);
+}
+
+START_TEST(a_commit_ends_although_more_is_written_all_the_time)
+{
+    const struct journal_client client = {.lock = flood_lock, .seal = flood_seal};
+    struct model m;
+
+    open_usual(&m);
+    flood_begin(&m, &client, false);
+    put(&m, 1, 1);
+    ck_assert_int_eq(sync_all(&m), 0);
+    ck_assert_uint_gt(flood.asked, 1);
+    flood_end(&m);
 }
 END_TEST
 
@@ -525,20 +547,12 @@ drop_block(void *context, uint32_t index, struct fs_block *out_block, const uint
 /* The transaction has no room beside one row, which is in the log already and fits for ever. */
 START_TEST(a_commit_that_lacks_room_ends_although_one_row_is_written_all_the_time)
 {
-    const struct journal_options options = {.kernel_safe = true, .commit_interval_ms = NO_TIMER};
     const struct journal_client client = {.seal = drop_seal, .block = drop_block};
-    const struct journal_client idle = {0};
     struct journal_reservation reservation = {0};
     struct model m;
 
-    create(&m, 3, RING_USUAL);
-    ck_assert_int_eq(model_open(&m, &options, KIT_NO_SLOT), 0);
-    flood = (struct flood){.m = &m, .drop = true};
-    env_mutex_init(&flood.lock);
-    env_cond_init(&flood.moved);
-    watch(&m, BUCKET_ROWS);
-    ck_assert_int_eq(env_thread_start(&flood.thread, "flood", flood_main, NULL), 0);
-    journal_set_client(m.j, &client);
+    open_usual(&m);
+    flood_begin(&m, &client, true);
     ck_assert_int_eq(journal_reserve(m.j, &reservation, 0, BUCKET_ROWS), 0);
     for (uint32_t i = 0; i < BUCKET_ROWS; i++) {
         journal_txn_join(m.j, &reservation);
@@ -547,77 +561,52 @@ START_TEST(a_commit_that_lacks_room_ends_although_one_row_is_written_all_the_tim
     put(&m, 0, 1);
     crash_io_hook = drop_hook;
     ck_assert_int_eq(sync_all(&m), 0);
-    crash_io_hook = check_hook;
-    journal_set_client(m.j, &idle);
-    env_mutex_lock(&flood.lock);
-    flood.stop = true;
-    env_cond_broadcast(&flood.moved);
-    env_mutex_unlock(&flood.lock);
-    env_thread_join(flood.thread);
     ck_assert_uint_gt(flood.asked, 1);
-    model_close(&m);
-    unwatch();
-    env_cond_fini(&flood.moved);
-    env_mutex_fini(&flood.lock);
-    model_remove(&m);
+    flood_end(&m);
 }
 END_TEST
 
 /* Durability goes before the limit while rows cannot be written out; and the limit comes back. */
 START_TEST(a_full_host_keeps_no_commit_from_its_end_and_the_limit_holds_again_afterwards)
 {
-    const struct journal_options options = {.kernel_safe = true, .commit_interval_ms = NO_TIMER};
     struct model m;
 
-    create(&m, 3, RING_USUAL);
-    ck_assert_int_eq(model_open(&m, &options, KIT_NO_SLOT), 0);
+    open_usual(&m);
     watch(&m, UINT32_MAX);
     checker.full = true;
-    for (uint64_t i = 0; i < 80; i++) {
-        put(&m, i * BUCKETS, (uint8_t)(i + 1));
-    }
+    put_bucket(&m, 0);
     ck_assert_int_eq(sync_all(&m), 0);
     ck_assert_uint_gt(checker.enospc, 0);
     ck_assert_uint_gt(checker.most, BUCKET_ROWS);
     ck_assert_uint_eq(model_status(&m).dirty_blocks, 0);
     checker.full = false;
-    for (uint64_t i = 0; i < 80; i++) {
-        put(&m, i * BUCKETS + 1, (uint8_t)(i + 1));
-    }
+    put_bucket(&m, 1);
     int error = journal_drain(m.j, m.files.queue);
     while (error == -ENOSPC) {
         error = journal_drain(m.j, m.files.queue);
     }
     ck_assert_int_eq(error, 0);
     checker.limit = BUCKET_ROWS;
-    for (uint64_t i = 0; i < 80; i++) {
-        put(&m, i * BUCKETS + 2, (uint8_t)(i + 1));
-    }
+    put_bucket(&m, 2);
     ck_assert_int_eq(sync_all(&m), 0);
     for (uint64_t i = 0; i < 240; i++) {
         expect_put(&m, i / 3 * BUCKETS + i % 3, (uint8_t)(i / 3 + 1));
     }
-    model_close(&m);
-    unwatch();
-    model_remove(&m);
+    close_watched(&m);
 }
 END_TEST
 
 /* Of what went beyond the limit not all is counted: so nothing more is logged before it is gone. */
 START_TEST(after_the_limit_was_suspended_the_log_is_emptied_before_anything_is_logged)
 {
-    const struct journal_options options = {.kernel_safe = true, .commit_interval_ms = NO_TIMER};
     struct model m;
 
-    create(&m, 3, RING_USUAL);
-    ck_assert_int_eq(model_open(&m, &options, KIT_NO_SLOT), 0);
+    open_usual(&m);
     watch(&m, UINT32_MAX);
     checker.full = true;
     put(&m, 7, 1);
     ck_assert_int_eq(journal_drain(m.j, m.files.queue), -ENOSPC);
-    for (uint64_t i = 0; i < 80; i++) {
-        put(&m, i * BUCKETS, (uint8_t)(i + 1));
-    }
+    put_bucket(&m, 0);
     ck_assert_int_eq(sync_all(&m), 0);
     ck_assert_uint_gt(checker.now, BUCKET_ROWS);
     checker.full = false;
@@ -631,9 +620,7 @@ START_TEST(after_the_limit_was_suspended_the_log_is_emptied_before_anything_is_l
         expect_put(&m, i * BUCKETS, (uint8_t)(i + 1));
     }
     expect_put(&m, 9, 9);
-    model_close(&m);
-    unwatch();
-    model_remove(&m);
+    close_watched(&m);
 }
 END_TEST
 
