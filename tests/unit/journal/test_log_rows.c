@@ -427,7 +427,7 @@ static struct flood {
     uint32_t asked; /* [lock] floods */
     uint32_t done;  /* [lock] */
     bool stop;      /* [lock] */
-    bool drop;      /* [fixed] a drop only, always in the same row */
+    uint64_t rows;  /* [fixed] 1: a drop, always in the same row */
 } flood;
 
 static void flood_main(void *context)
@@ -441,11 +441,8 @@ static void flood_main(void *context)
         }
         uint64_t round = flood.done;
         env_mutex_unlock(&flood.lock);
-        for (uint64_t i = 0; i < FLOOD_ROWS && !flood.drop; i++) {
-            put(flood.m, (i + round * 7 % 40) * BUCKETS, (uint8_t)round);
-        }
-        if (flood.drop) {
-            put(flood.m, 0, (uint8_t)round);
+        for (uint64_t i = 0; i < flood.rows; i++) {
+            put(flood.m, (i + round * 7 % flood.rows) * BUCKETS, (uint8_t)round);
         }
         env_mutex_lock(&flood.lock);
         flood.done++;
@@ -476,9 +473,9 @@ static uint32_t flood_seal(void *context)
     return 0;
 }
 
-static void flood_begin(struct model *m, const struct journal_client *client, bool drop)
+static void flood_begin(struct model *m, const struct journal_client *client, uint64_t rows)
 {
-    flood = (struct flood){.m = m, .drop = drop};
+    flood = (struct flood){.m = m, .rows = rows};
     env_mutex_init(&flood.lock);
     env_cond_init(&flood.moved);
     journal_set_client(m->j, client);
@@ -498,11 +495,9 @@ static void flood_end(struct model *m)
     env_thread_join(flood.thread);
     journal_set_client(m->j, &idle);
     ck_assert_uint_eq(model_status(m).parked, 0);
-    model_close(m);
-    unwatch();
+    close_watched(m);
     env_cond_fini(&flood.moved);
     env_mutex_fini(&flood.lock);
-    model_remove(m);
 }
 
 START_TEST(a_commit_ends_although_more_is_written_all_the_time)
@@ -511,7 +506,7 @@ START_TEST(a_commit_ends_although_more_is_written_all_the_time)
     struct model m;
 
     open_usual(&m);
-    flood_begin(&m, &client, false);
+    flood_begin(&m, &client, FLOOD_ROWS);
     put(&m, 1, 1);
     ck_assert_int_eq(sync_all(&m), 0);
     ck_assert_uint_gt(flood.asked, 1);
@@ -552,7 +547,7 @@ START_TEST(a_commit_that_lacks_room_ends_although_one_row_is_written_all_the_tim
     struct model m;
 
     open_usual(&m);
-    flood_begin(&m, &client, true);
+    flood_begin(&m, &client, 1);
     ck_assert_int_eq(journal_reserve(m.j, &reservation, 0, BUCKET_ROWS), 0);
     for (uint32_t i = 0; i < BUCKET_ROWS; i++) {
         journal_txn_join(m.j, &reservation);
