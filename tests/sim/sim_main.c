@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,10 +24,11 @@
 #include "r5fs/base/msg.h"
 #include "sim_internal.h"
 
-#define PREPARE_SEED  0u
-#define OUTPUT_BYTES  65536
-#define FAILED_MAX    1u
-#define NS_PER_SECOND 1000000000.0
+#define PREPARE_SEED    0u
+#define OUTPUT_BYTES    65536
+#define HEAP_KEEP_BYTES (1 << 28)
+#define MMAP_FROM_BYTES (1 << 20) /* chunks of growing arenas come zeroed from the system */
+#define NS_PER_SECOND   1000000000.0
 
 struct sim_figures *sim_figures;
 
@@ -282,6 +284,9 @@ int main(int argc, char **argv)
     unsigned ran = 0;
     bool good = true;
 
+    /* Copies of large writes come and go: not by a system call each. */
+    (void)mallopt(M_MMAP_THRESHOLD, MMAP_FROM_BYTES);
+    (void)mallopt(M_TRIM_THRESHOLD, HEAP_KEEP_BYTES);
     options.program = argv[0];
     options.last = 99;
     if (!parse(argc, argv)) {
