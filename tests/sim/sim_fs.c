@@ -28,7 +28,6 @@
 #define QUEUE_DEPTH        16u
 #define STALL_NS           UINT64_C(300000000)
 #define CUT_STEPS_OPEN     3000u
-#define CUT_STEPS_LONG     25000u
 #define STEPS_PER_TRANSFER 75u /* about */
 #define FAULT_STEPS        8000u
 #define LIVES_MAX          4u
@@ -72,6 +71,7 @@ static void open_journal(struct fs_life *life)
         .memory_bytes = MEMORY_BYTES,
         .io_units = 2,
         .images_max = fs_scale.images,
+        .commit_interval_ms = fs_scale.commit_interval_ms,
         .judge_log = fs_judge_log,
     };
     int error = journal_open(&life->journal, life->array, &options, life->queue, why);
@@ -269,6 +269,9 @@ static const struct fs_scale scale_small = {
     .file_bytes = 8 * BLOCK_BYTES,
     .write_bytes = 9000,
     .sync_one_in = 1,
+    .other_one_in = 1,
+    .operations = 30,
+    .cut_steps = 25000,
     .images = 128,
     .member_bytes = (3u << 20) + (544u << 10),
     .journal_bytes = 4u << 20,
@@ -277,10 +280,14 @@ static const struct fs_scale scale_small = {
 /* Commits of several units. */
 static const struct fs_scale scale_wide = {
     .file_bytes = TREE_BYTES,
-    .write_bytes = 24 * BLOCK_BYTES,
-    .sync_one_in = 4,
+    .write_bytes = TREE_BYTES,
+    .sync_one_in = 20,
+    .other_one_in = 6,
+    .commit_interval_ms = 3600000,
+    .operations = 160,
+    .cut_steps = 120000,
     .images = 1200,
-    .member_bytes = (3u << 20) + (1600u << 10),
+    .member_bytes = 7u << 20,
     .journal_bytes = 9u << 20,
 };
 
@@ -307,7 +314,7 @@ void fs_prepare_wide(void)
 static void draw(struct fs_life *life, uint64_t seed)
 {
     *life = (struct fs_life){.random = {seed}};
-    life->operations = 5 + sim_below(&life->random, 30);
+    life->operations = 5 + sim_below(&life->random, fs_scale.operations);
     life->stops = sim_one_in(&life->random, 2);
 }
 
@@ -374,7 +381,7 @@ static void live_and_cut(uint64_t seed, bool lose_member)
 
     for (unsigned i = 0; i < lives; i++) {
         bool last = i + 1 == lives;
-        uint32_t most = i > 0 && sim_one_in(&faults, 3) ? CUT_STEPS_OPEN : CUT_STEPS_LONG;
+        uint32_t most = i > 0 && sim_one_in(&faults, 3) ? CUT_STEPS_OPEN : fs_scale.cut_steps;
 
         draw(&life, sim_random(&faults));
         life.recovers = recovers;

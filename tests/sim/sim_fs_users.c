@@ -343,7 +343,7 @@ static void operate_on(struct fs_user *user, uint32_t file)
 
     if (ino == 0) {
         make(user, file);
-    } else if (kind < 7) {
+    } else if (kind < 7 || (kind < 16 && !sim_one_in(&user->random, fs_scale.other_one_in))) {
         write_file(user, file);
     } else if (kind < 9) {
         truncate_file(user, file);

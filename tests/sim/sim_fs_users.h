@@ -19,8 +19,12 @@
 struct fs_scale {
     uint32_t file_bytes; /* at most TREE_BYTES */
     uint32_t write_bytes;
-    uint32_t sync_one_in; /* so many chances to sync are taken */
+    uint32_t sync_one_in;  /* so many chances to sync are taken */
+    uint32_t other_one_in; /* so many chances to do something else than write are taken */
+    uint32_t operations;   /* of each user, about */
+    uint32_t cut_steps;    /* the power goes within so many */
     uint32_t images;
+    uint32_t commit_interval_ms; /* 0: the usual */
     uint64_t member_bytes;
     uint64_t journal_bytes;
 };

@@ -22,19 +22,20 @@
 #include "r5fs/base/env.h"
 #include "r5fs/base/msg.h"
 
-#define MEMBER_BYTES   (4u << 20)
-#define CHUNK_SECTORS  16u
-#define JOURNAL_OFFSET (1u << 20)
-#define ARENA_BYTES    ((size_t)24 << 20)
-#define MEMORY_BYTES   (10u << 20)
-#define QUEUE_DEPTH    16u
-#define IMAGES_MANY    1200u
-#define DATA_RUN_MAX   12u
-#define META_RUN_MAX   5u
-#define FULL_TRIES_MAX 100u
-#define RETRY_NS       UINT64_C(500000000)
-#define STALL_NS       UINT64_C(300000000)
-#define NUMBERS        (BLOCK_BYTES / sizeof(uint64_t))
+#define MEMBER_BYTES     (4u << 20)
+#define CHUNK_SECTORS    16u
+#define JOURNAL_OFFSET   (1u << 20)
+#define ARENA_BYTES      ((size_t)24 << 20)
+#define MEMORY_BYTES     (10u << 20)
+#define QUEUE_DEPTH      16u
+#define COMMIT_SELDOM_MS 3600000u
+#define IMAGES_MANY      1200u
+#define DATA_RUN_MAX     12u
+#define META_RUN_MAX     5u
+#define FULL_TRIES_MAX   100u
+#define RETRY_NS         UINT64_C(500000000)
+#define STALL_NS         UINT64_C(300000000)
+#define NUMBERS          (BLOCK_BYTES / sizeof(uint64_t))
 
 struct worker {
     struct life *life;
@@ -370,7 +371,7 @@ static void operate(struct worker *worker)
         discard(worker);
     } else if (kind < 96) {
         env_sleep_ns(sim_random(random) % UINT64_C(3000000000));
-    } else if (kind < 97) {
+    } else if (kind < 97 && sim_below(random, 12) < worker->life->commit_share) {
         drain(worker);
     } else if (kind < 98) {
         change_mode(worker);
@@ -478,6 +479,7 @@ static void open_journal(struct life *life)
         .memory_bytes = MEMORY_BYTES,
         .io_units = life->io_units,
         .images_max = life->images_max,
+        .commit_interval_ms = life->commit_interval_ms,
         .write_through = life->write_through,
         .kernel_safe = life->kernel_safe,
     };
@@ -606,6 +608,9 @@ void life_draw(struct life *life, struct sim_model *model, uint64_t seed)
     if (model->data_count > MODEL_DATA_FEW) { /* commits of more than one unit */
         life->images_max = IMAGES_MANY;
         life->run_max = DATA_RUN_MAX;
+        life->commit_share = 1;
+        life->operations *= 3;
+        life->commit_interval_ms = COMMIT_SELDOM_MS;
     }
     life->write_through = sim_one_in(&life->random, 8);
     life->end = sim_one_in(&life->random, 2) ? LIFE_STOPS : LIFE_CLOSES;

@@ -34,8 +34,9 @@ struct life {
     uint32_t operations; /* of each worker */
     uint32_t images_max;
     uint32_t io_units;
-    uint32_t run_max;      /* data blocks of one write */
-    uint32_t commit_share; /* of a hundred operations */
+    uint32_t run_max;            /* data blocks of one write */
+    uint32_t commit_share;       /* of a hundred operations */
+    uint32_t commit_interval_ms; /* 0: the usual */
     bool write_through;
     bool kernel_safe;
     bool recovers; /* the life before ended with a cut */

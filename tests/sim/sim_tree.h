@@ -15,7 +15,7 @@
 #define TREE_FILES      4u
 #define TREE_BLOCKS     32u
 #define TREE_BYTES      (TREE_BLOCKS * BLOCK_BYTES)
-#define TREE_STATES_MAX 200u
+#define TREE_STATES_MAX 400u
 #define TREE_ANY_INO    UINT64_MAX /* being made: not known yet */
 
 struct tree_file {
