@@ -79,7 +79,7 @@ void sim_seal_memory(bool sealed);
 #define SIM_DISKS_MAX 9u
 
 /* An empty disk; all made so far stay. Returns its path. */
-const char *sim_disk_make(unsigned disk, uint64_t bytes);
+const char *sim_disk_make(unsigned number, uint64_t bytes);
 const char *sim_disk_path(unsigned disk);
 /* Nothing answers any more: every transfer is -EIO, and so is an open (or it is not there). */
 void sim_disk_kill(unsigned disk);
@@ -92,8 +92,6 @@ void sim_disk_set_full(unsigned disk, bool full);
 void sim_disk_set_error_rate(unsigned disk, uint32_t reads_ppm, uint32_t writes_ppm);
 /* Transfers take so much longer from now on. */
 void sim_disk_set_stall(unsigned disk, uint64_t ns);
-/* Whether a transfer has failed so far. */
-bool sim_disk_has_failed(unsigned disk);
 /* Looks past the real code, at what a read would give. */
 void sim_disk_peek(unsigned disk, uint64_t offset, void *out, size_t bytes);
 uint64_t sim_disk_transfers(void);

@@ -41,22 +41,21 @@ struct volatile_write {
 };
 
 struct disk {
-    bool made;
-    char path[PATH_BYTES];
     uint64_t bytes;
     uint8_t **stable; /* pages, NULL: zeros */
     uint8_t **seen;   /* SD1; the same pages where nothing differs */
     struct volatile_write *oldest;
     struct volatile_write *newest;
+    uint64_t stall_ns;
+    uint32_t reads_ppm;
+    uint32_t writes_ppm;
+    uint32_t slowness; /* by the seed: 1 or more */
+    bool made;
     bool open; /* somebody holds its lock */
     bool dead;
     bool absent;
     bool full;
-    bool has_failed;
-    uint32_t reads_ppm;
-    uint32_t writes_ppm;
-    uint64_t stall_ns;
-    uint32_t slowness; /* by the seed: 1 or more */
+    char path[PATH_BYTES];
 };
 
 struct flight {
@@ -324,7 +323,6 @@ static int judge(struct disk *disk, enum io_op op)
     bool reads = op == IO_READ;
 
     if (disk->dead || is_unlucky(reads ? disk->reads_ppm : disk->writes_ppm)) {
-        disk->has_failed = true;
         return -EIO;
     }
     return disk->full && op == IO_WRITE ? -ENOSPC : 0;
@@ -539,14 +537,14 @@ const struct io_backend_ops sim_disk_ops = {
 
 /* ---- plans ---------------------------------------------------------------------------------- */
 
-const char *sim_disk_make(unsigned index, uint64_t bytes)
+const char *sim_disk_make(unsigned number, uint64_t bytes)
 {
-    struct disk *disk = &disks[index];
+    struct disk *disk = &disks[number];
     uint64_t pages = bytes / BLOCK_BYTES;
 
-    R5_CHECK(index < SIM_DISKS_MAX && !disk->made);
+    R5_CHECK(number < SIM_DISKS_MAX && !disk->made);
     *disk = (struct disk){.made = true, .slowness = 1, .bytes = pages * BLOCK_BYTES};
-    (void)snprintf(disk->path, PATH_BYTES, "/simulated/disk%u", index); /* always fits */
+    (void)snprintf(disk->path, PATH_BYTES, "/simulated/disk%u", number); /* always fits */
     disk->stable = calloc(pages, sizeof(*disk->stable));
     disk->seen = calloc(pages, sizeof(*disk->seen));
     R5_CHECK(disk->stable != NULL && disk->seen != NULL);
@@ -588,11 +586,6 @@ void sim_disk_set_error_rate(unsigned disk, uint32_t reads_ppm, uint32_t writes_
 void sim_disk_set_stall(unsigned disk, uint64_t ns)
 {
     disks[disk].stall_ns = ns;
-}
-
-bool sim_disk_has_failed(unsigned disk)
-{
-    return disks[disk].has_failed;
 }
 
 void sim_disk_peek(unsigned disk, uint64_t offset, void *out, size_t bytes)

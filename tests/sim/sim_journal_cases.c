@@ -19,6 +19,7 @@
 #define OPEN_STEPS         2000u /* more than an open takes */
 #define STEPS_PER_TRANSFER 14u   /* about */
 #define FAULT_STEPS        6000u
+#define STALL_NS           UINT64_C(30000000000)
 #define STREAM_FAULTS      UINT64_C(0x6661756c7473)
 #define STREAM_WORK        UINT64_C(0x776f726b)
 
@@ -119,6 +120,16 @@ static void kill_disk(void *context)
     sim_disk_kill(*(const unsigned *)context);
 }
 
+static void stall_disk(void *context)
+{
+    sim_disk_set_stall(*(const unsigned *)context, STALL_NS);
+}
+
+static void unstall_disk(void *context)
+{
+    sim_disk_set_stall(*(const unsigned *)context, 0);
+}
+
 static unsigned victim;
 static bool victim_chosen;
 
@@ -133,10 +144,14 @@ static void plan_member(struct life *life, struct sim_random *faults)
     }
     victim_chosen = true;
     victim = sim_below(faults, life_members());
-    switch (sim_below(faults, 4)) {
+    switch (sim_below(faults, 5)) {
     case 0: sim_disk_set_absent(victim, true); break; /* lost while the power was off */
     case 1: sim_disk_set_error_rate(victim, 20000, 0); break;
     case 2: sim_disk_set_error_rate(victim, 5000, 5000); break;
+    case 3:
+        sim_call_after(1 + sim_below(faults, FAULT_STEPS), stall_disk, &victim);
+        sim_call_after(FAULT_STEPS, unstall_disk, &victim);
+        break;
     default: sim_call_after(1 + sim_below(faults, FAULT_STEPS), kill_disk, &victim); break;
     }
 }

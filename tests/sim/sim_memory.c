@@ -13,7 +13,7 @@
 
 static bool is_sealed;
 
-/* NOLINTBEGIN(bugprone-reserved-identifier): the linker's names */
+/* NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming): the linker's names */
 void *__real_calloc(size_t count, size_t bytes);
 void *__wrap_calloc(size_t count, size_t bytes);
 
@@ -24,7 +24,7 @@ void *__wrap_calloc(size_t count, size_t bytes)
                count * bytes);
     return __real_calloc(count, bytes);
 }
-/* NOLINTEND(bugprone-reserved-identifier) */
+/* NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming) */
 
 void sim_seal_memory(bool sealed)
 {

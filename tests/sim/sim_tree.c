@@ -167,32 +167,36 @@ static bool grows_to(const struct tree *tree, uint32_t at, uint32_t name, uint32
            size < next->size && size % BLOCK_BYTES == 0;
 }
 
+static bool file_fits(
+    const struct tree *tree, uint32_t at, uint32_t name, const struct tree_file *found, bool say)
+{
+    const struct tree_file *file = &tree->states[at].files[name];
+    bool same = file->ino == found->ino || (file->ino == TREE_ANY_INO && found->ino != 0);
+    uint32_t block = 0;
+
+    same = same && (file->size == found->size || grows_to(tree, at, name, found->size));
+    while (same && found->ino != 0 && block < TREE_BLOCKS && page_was(tree, at, found, block)) {
+        block++;
+    }
+    bool good = same && (found->ino == 0 || block == TREE_BLOCKS);
+    if (say && !good) {
+        (void)printf("  state %u: file %u: inode %llu of %u bytes, found %llu of %u, block %u\n",
+                     at,
+                     name,
+                     (unsigned long long)file->ino,
+                     file->size,
+                     (unsigned long long)found->ino,
+                     found->size,
+                     block);
+    }
+    return good;
+}
+
 static bool fits(const struct tree *tree, uint32_t at, const struct tree_state *found, bool say)
 {
     for (uint32_t name = 0; name < TREE_FILES; name++) {
-        const struct tree_file *file = &tree->states[at].files[name];
-        const struct tree_file *other = &found->files[name];
-        bool same_ino = file->ino == other->ino || (file->ino == TREE_ANY_INO && other->ino != 0);
-
-        if (!same_ino || (file->size != other->size && !grows_to(tree, at, name, other->size))) {
-            if (say) {
-                (void)printf("  state %u: file %u: inode %llu of %u bytes, found %llu of %u\n",
-                             at,
-                             name,
-                             (unsigned long long)file->ino,
-                             file->size,
-                             (unsigned long long)other->ino,
-                             other->size);
-            }
+        if (!file_fits(tree, at, name, &found->files[name], say)) {
             return false;
-        }
-        for (uint32_t block = 0; other->ino != 0 && block < TREE_BLOCKS; block++) {
-            if (!page_was(tree, at, other, block)) {
-                if (say) {
-                    (void)printf("  state %u: file %u: block %u is of no state\n", at, name, block);
-                }
-                return false;
-            }
         }
     }
     return true;

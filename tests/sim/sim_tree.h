@@ -14,9 +14,11 @@
 
 #define TREE_FILES      4u
 #define TREE_BLOCKS     32u
-#define TREE_BYTES      (TREE_BLOCKS * BLOCK_BYTES)
+#define TREE_BYTES      131072u
 #define TREE_STATES_MAX 400u
 #define TREE_ANY_INO    UINT64_MAX /* being made: not known yet */
+
+_Static_assert(TREE_BYTES == TREE_BLOCKS * BLOCK_BYTES, "whole blocks");
 
 struct tree_file {
     uint64_t ino; /* 0: not there */
