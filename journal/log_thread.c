@@ -11,8 +11,8 @@
  *                        or log space; more than half of either is used, until 3/8;
  *                        write-through, drain; nothing was asked for IDLE_NS; kernel_safe: a
  *                        commit lacks room for rows
- *   tail                 an eighth of the ring would come free; a waiter needs just that; idle;
- *                        drain
+ *   tail                 an eighth of the ring would come free; a waiter needs just that, or
+ *                        nothing else is left to try for one; idle; drain
  *   empty unit, tail     drain; a waiter for log space, and nothing is left to write out;
  *                        kernel_safe: a commit lacks room for rows
  *
@@ -122,8 +122,10 @@ static bool tail_is_due(const struct journal *j, uint64_t now_ns)
     if (gain == 0) {
         return false;
     }
-    if (j->space.wanted[LOG_SPACE_NO_LOG] &&
-        (rows_to_write(j) == 0 || log_space_fits_if_used(j, log_used(j) - gain))) {
+    if (log_space_wants_room(j) && rows_to_write(j) == 0) {
+        return true; /* it helps, or shows that nothing will: log_space.c's dead_end */
+    }
+    if (j->space.wanted[LOG_SPACE_NO_LOG] && log_space_fits_if_used(j, log_used(j) - gain)) {
         return true;
     }
     if (gain * TAIL_FRACTION >= j->log.ring.blocks) {
@@ -168,8 +170,8 @@ static uint64_t next_deadline(const struct journal *j)
     } else if (j->reclaim.error == 0 && (rows_to_write(j) > 0 || tail_gain(j) > 0)) {
         deadline = min_u64(deadline, j->thread.last_use_ns + IDLE_NS);
     }
-    if (j->reclaim.failed_rows > 0) {
-        deadline = min_u64(deadline, j->reclaim.refill_ns);
+    if (j->reclaim.failed_rows > 0 && !j->reclaim.stuck && j->reclaim.error == 0) {
+        deadline = min_u64(deadline, j->reclaim.refill_ns); /* else nothing would be tried */
     }
     return deadline;
 }
