@@ -254,6 +254,41 @@ START_TEST(a_row_that_is_read_waits_and_the_other_rows_are_written)
 }
 END_TEST
 
+/* The wait for room may be long, and nobody would be told of a place that is kept. */
+START_TEST(a_row_that_waits_for_readers_gives_its_place_up_while_a_loss_cannot_be_recorded)
+{
+    struct row_cells *cells = NULL;
+    struct row_cell reader;
+    struct row_cell later;
+    bool full = true;
+    volume_kit_seed("a_row_that_waits_for_readers_gives_its_place_up");
+    stripe_kit_open(&kit, 5, 128, true);
+    cells = array_row_cells(kit.volume.array);
+    stripe_kit_add_targets(&kit, 0, 0x5);
+    stripe_kit_add_targets(&kit, 1, 0x1);
+    ck_assert_int_eq(stripes_fill(&kit.cache, kit.volume.queue, kit.heads, 2), 0);
+    stripes_encode(&kit.cache, kit.heads, 2);
+    ck_assert(row_cell_try_lock(cells, &reader, one_row(member_block(1)), false));
+    hook_io_set(loss_without_room, &full);
+    ck_assert_int_eq(stripes_write_out(&kit.cache, kit.volume.queue, kit.heads, 2), -ENOSPC);
+    ck_assert(kit.heads[1]->parked);
+    ck_assert_int_eq(stripes_write_out(&kit.cache, kit.volume.queue, kit.heads, 2), -ENOSPC);
+    ck_assert(!kit.heads[1]->parked);
+    ck_assert(row_cell_try_lock(cells, &later, one_row(member_block(1)), false));
+    row_cell_unlock(cells, &later);
+    row_cell_unlock(cells, &reader);
+    full = false;
+    ck_assert_int_eq(stripes_write_out(&kit.cache, kit.volume.queue, kit.heads, 2), 0);
+    ck_assert_int_eq(kit.heads[0]->state, STRIPE_IDLE);
+    ck_assert_int_eq(kit.heads[1]->state, STRIPE_IDLE);
+    hook_io_set(NULL, NULL);
+    stripe_kit_note_targets(&kit);
+    stripe_kit_drop_heads(&kit);
+    volume_kit_expect_readable(&kit.volume);
+    stripe_kit_close(&kit);
+}
+END_TEST
+
 START_TEST(adjacent_rows_of_a_member_are_written_in_one_request)
 {
     volume_kit_seed("adjacent_rows_of_a_member_are_written_in_one_request");
@@ -399,6 +434,8 @@ static Suite *stripe_write_suite(void)
     tcase_add_test(writing, a_torn_row_that_was_abandoned_is_never_read_modified);
     tcase_add_test(writing, a_torn_row_with_another_member_lost_fails_rather_than_guess);
     tcase_add_test(writing, a_row_that_is_read_waits_and_the_other_rows_are_written);
+    tcase_add_test(writing,
+                   a_row_that_waits_for_readers_gives_its_place_up_while_a_loss_cannot_be_recorded);
     tcase_add_test(writing, adjacent_rows_of_a_member_are_written_in_one_request);
     tcase_add_test(writing, logged_parity_is_written_as_it_stands);
     tcase_add_test(writing, a_member_lost_between_encode_and_write_out_is_left_out);
