@@ -32,10 +32,10 @@ bool reclaim_is_full_host(int error);
 /* Recovery and open: that rows cannot be brought to the members, and where room is lacking, in
  * `out_why`. */
 void reclaim_say_why(struct array *array, int error, char *out_why);
-/* [lock] Whether a row first logged in unit `seq` or before is not on the members. */
-/* Age of the oldest unit with rows that are not all on the members and flushed there; 0 = none.
- * [lock] */
+/* [lock] Age of the oldest unit with rows that are not all on the members and flushed there; 0 =
+ * none. */
 uint64_t reclaim_oldest_ns(const struct journal *j);
+/* [lock] Whether a row first logged in unit `seq` or before is not on the members. */
 bool reclaim_is_behind(const struct journal *j, uint64_t seq);
 /* [lock] Whether waiting for rows has no end that can be foreseen. */
 bool reclaim_is_halted(const struct journal *j);
@@ -45,8 +45,7 @@ bool reclaim_is_halted(const struct journal *j);
  * and so they also did not while they were written out the last time. */
 uint64_t reclaim_log_need(const struct journal *j);
 /* Recovery, when the open rows exceed the cache: writes out every row handed over so far, under W1
- * and
- * W2 (parity units are appended at log.head), flushes the members, leaves the tail alone.
+ * and W2 (parity units are appended at log.head), flushes the members, leaves the tail alone.
  * Afterwards all images are free again. On the opening thread, before the log thread runs. */
 R5_MUST_CHECK int reclaim_write_out_recovered(struct journal *j, struct io_queue *queue);
 

@@ -13,8 +13,7 @@
  * Invariants:
  *   R1  what is read counts as durable, because everything was flushed before (sequence 23).
  *   R2  the log goes on contiguously: at the stop, with the seq after the newest unit; open rows
- *   are
- *       again what they were, logged and not yet written out.
+ *       are again what they were, logged and not yet written out.
  *   R3  a log that is refused leaves every file as it was, superblocks included.
  *   R4  what an accepted damaged log still has is on the members before the log goes on: they might
  *       hold more than it, and the next open would take it for an older copy.

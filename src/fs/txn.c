@@ -13,10 +13,10 @@
  *                                      durable  what was freed may be given out again (W6)
  *
  *   X1  a dirty buffer is on running.dirty, in memory, and paid with one metadata block of the
- *   journal X2  between txn_lock and txn_end one thread changes metadata, and no commit closes (W5,
- *   W10) X3  when an operation broke off half-way (txn_broken) nothing is sealed any more: the disk
- *   keeps the
- *       last whole transaction
+ *       journal
+ *   X2  between txn_lock and txn_end one thread changes metadata, and no commit closes (W5, W10)
+ *   X3  when an operation broke off half-way (txn_broken) nothing is sealed any more: the disk
+ *       keeps the last whole transaction
  *   X4  the super is in every transaction: whatever was written out, the members can tell a log
  *       that ends before it (fs_judge.c)
  *
