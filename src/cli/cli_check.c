@@ -174,6 +174,18 @@ static int check_opened(struct cli_array *opened, const struct cli_args *args, b
     return result.problems == result.repaired && others == 0 ? FSCK_REPAIRED : FSCK_LEFT;
 }
 
+/* Opening the journal for a repair changes the array. */
+static bool may_begin(struct cli_array *opened, const struct cli_open *how)
+{
+    char why[FS_WHY_BYTES];
+    if (!how->write || how->accept_damaged_log ||
+        fs_look(opened->array, &opened->thread, why) == 0) {
+        return true;
+    }
+    cli_error("%s", why);
+    return false;
+}
+
 int cli_run_check(const struct cli_args *args)
 {
     bool repair = args->values[OPTION_YES] != NULL || args->values[OPTION_AUTO] != NULL;
@@ -193,9 +205,10 @@ int cli_run_check(const struct cli_args *args)
     if (cli_array_open(args->words, args->word_count, &how, &opened) != EXIT_OK) {
         return FSCK_OPERATION;
     }
-    int code = cli_array_open_journal(&opened, &how) == EXIT_OK
-                   ? check_opened(&opened, args, repair)
-                   : FSCK_OPERATION;
+    int code = FSCK_OPERATION;
+    if (may_begin(&opened, &how) && cli_array_open_journal(&opened, &how) == EXIT_OK) {
+        code = check_opened(&opened, args, repair);
+    }
     if (cli_array_close(&opened) != EXIT_OK) {
         code = FSCK_OPERATION;
     }

@@ -295,7 +295,14 @@ static int open_journal(struct serve *serve)
         .accept_damaged_log = options->accept_damaged_log,
         .judge_log = fs_judge_log,
     };
-    int err = journal_open(&serve->journal, serve->array, &how, serve->thread.queue, serve->why);
+    int err = 0;
+    if (!serve->read_only && !options->accept_damaged_log) {
+        err = fs_look(serve->array, &serve->thread, serve->why);
+    }
+    if (err != 0) {
+        return err;
+    }
+    err = journal_open(&serve->journal, serve->array, &how, serve->thread.queue, serve->why);
     if (err == 0) {
         serve->stage = SERVE_JOURNAL;
     }

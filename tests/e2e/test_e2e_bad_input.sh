@@ -105,6 +105,24 @@ claim "the newer file is there" grep -qx new "$mnt/new"
 claim "status says degraded" bash -c "'$R5FS' status --check '$mnt'; [ \$? -eq 10 ]"
 claim "unmount with the stale member" unmount_array
 
+# --- somebody else's array: made by a kernel, its log not empty, no r5fs filesystem on it
+mkdir "$work/others"
+zstd -dqc "$lib_dir/../../golden/f2/images.tar.zst" | tar -C "$work/others" -xSf -
+before=$(sha256sum "$work"/others/*)
+claim_exit "an array without r5fs is not mounted" 3 "$R5FS" mount "$work/others" "$mnt"
+claim_exit "nor repaired" 8 "$R5FS" check "$work/others" -y
+claim "nothing was replayed into it" [ "$(sha256sum "$work"/others/*)" = "$before" ]
+rm "$work/others/m1.img"
+claim_exit "nor is it mounted degraded" 3 "$R5FS" mount "$work/others" "$mnt" -o degraded
+claim "no member of it was given up" [ "$(sha256sum "$work"/others/*)" = "$(grep -v m1.img <<<"$before")" ]
+rm -rf "$work/others"
+
+reset_disks
+data_offset=$("$R5FS" examine --json "$work/disks/d0" | python3 -c 'import json,sys; print(json.load(sys.stdin)["files"][0]["data_offset"])')
+dd if=/dev/zero of="$work/disks/d0" bs=4096 seek=$((data_offset / 4096)) count=1 conv=notrunc status=none
+claim_exit "one whose first super is gone is known by its copy" 1 "$R5FS" check "$work/disks" -y
+still_good "a lost super"
+
 # --- damage
 flip() { # FILE OFFSET: inverts one byte
     local byte

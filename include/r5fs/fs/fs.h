@@ -113,6 +113,10 @@ R5_MUST_CHECK int fs_judge_log(void *context,
                                const struct journal_mark *log_end,
                                char *out_why);
 
+/* Before journal_open() for writing, which changes the array: -EMEDIUMTYPE when it holds no r5fs
+ * filesystem for sure. `out_why` (FS_WHY_BYTES) says so. */
+R5_MUST_CHECK int fs_look(struct array *array, struct fs_thread *thread, char *out_why);
+
 /* The journal is open (recovered). Finishes orphans unless read_only. -EUCLEAN with the address in
  * `out_why`; -EMEDIUMTYPE when the volume holds no r5fs filesystem. Registers as journal client. */
 R5_MUST_CHECK int fs_mount(struct fs **out_fs,
