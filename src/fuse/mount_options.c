@@ -276,6 +276,9 @@ static int parse_journal_mode(struct mount_options *options, const char *value, 
 
 static int parse_fsname(struct mount_options *options, const char *value, char *out_why)
 {
+    if (value[0] == '\0') {
+        return refuse(out_why, "option 'fsname=': a name is wanted (hint: r5fs mount --help)");
+    }
     if (strlen(value) >= sizeof(options->fsname)) {
         return refuse(
             out_why, "option 'fsname=...': longer than %zu bytes", sizeof(options->fsname) - 1);
@@ -378,9 +381,13 @@ static int parse_word(struct mount_options *options, char *word, char *out_why)
     }
     char *value = strchr(word, '=');
     if (value == NULL) {
-        return refuse(out_why, "unknown option '%s' (hint: r5fs mount --help)", word);
+        return parse_valued(options, word, "", out_why); /* says what value is wanted */
     }
     *value = '\0';
+    struct mount_options unused = *options;
+    if (parse_switch(&unused, word)) {
+        return refuse(out_why, "option '%s': takes no value (hint: r5fs mount --help)", word);
+    }
     return parse_valued(options, word, value + 1, out_why);
 }
 

@@ -77,6 +77,16 @@ START_TEST(an_unknown_option_is_refused_by_name)
 }
 END_TEST
 
+START_TEST(a_value_too_few_or_too_many_is_refused_as_such)
+{
+    refuse_naming("ro,io_units", "a number from");
+    refuse_naming("memory", "a size");
+    refuse_naming("fsname=", "a name is wanted");
+    refuse_naming("kernel_safe=1", "takes no value");
+    refuse_naming("ro=1,degraded", "takes no value");
+}
+END_TEST
+
 START_TEST(a_wrong_value_is_refused_by_name)
 {
     refuse_naming("threads=0", "threads");
@@ -206,6 +216,7 @@ int main(void)
     tcase_add_test(words, each_option_sets_what_it_says);
     tcase_add_test(words, what_fstab_and_mount_want_is_swallowed);
     tcase_add_test(words, an_unknown_option_is_refused_by_name);
+    tcase_add_test(words, a_value_too_few_or_too_many_is_refused_as_such);
     tcase_add_test(words, a_wrong_value_is_refused_by_name);
     tcase_add_test(words, the_least_values_are_taken);
     tcase_add_test(words, sizes_are_iec);
