@@ -158,8 +158,7 @@ static int serve_to_the_end(struct serve *serve, int signal_fd)
     int code = err == 0 ? 0 : EXIT_CODE_IO;
     if (err != 0) {
         msg_err("mount",
-                "%s: stopped, but not everything is on the members: %s (hint: the log "
-                "still has it; mount again)",
+                "%s: stopped, but not everything is on the members: %s",
                 serve->mountpoint,
                 serve->why);
     }

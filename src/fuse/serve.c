@@ -437,6 +437,21 @@ static int first_error(struct serve *serve, int first, int next, const char *wha
     return next;
 }
 
+/* What is not on the members is in the log, unless that is what failed. */
+static void say_way_out(struct serve *serve)
+{
+    size_t length = strlen(serve->why);
+    bool failed = array_journal_state(serve->array) == JOURNAL_DEVICE_FAULTY;
+
+    (void)snprintf(serve->why + length,
+                   sizeof(serve->why) - length,
+                   "%s",
+                   failed
+                       ? " (the journal has failed: what only it had to hold is lost; hint: mount "
+                         "with -o ro)"
+                       : " (hint: mount again: the log still has it)"); /* cut short at worst */
+}
+
 int serve_stop(struct serve *serve)
 {
     int err = 0;
@@ -461,6 +476,9 @@ int serve_stop(struct serve *serve)
     }
     watchdog_stop(); /* the last writes were watched, too; names of files go now */
     if (serve->stage >= SERVE_ASSEMBLED) {
+        if (err != 0) {
+            say_way_out(serve);
+        }
         array_close(serve->array);
     }
     if (serve->stage >= SERVE_MEMORY) {

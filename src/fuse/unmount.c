@@ -233,8 +233,7 @@ static int read_result(const struct ending *ending, char *out_why)
     if (result.exit_code != 0) {
         return fail(EXIT_CODE_IO,
                     out_why,
-                    "unmounted, but not everything is on the members: %s (hint: mount again: the "
-                    "log still has it)",
+                    "unmounted, but not everything is on the members: %s",
                     result.text);
     }
     return 0;
