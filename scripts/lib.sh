@@ -6,7 +6,7 @@ root_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 packages_build="gcc libc6-dev cmake ninja-build pkg-config libfuse3-dev fuse3 liburing-dev
     libisal-dev libxxhash-dev"
-packages_test="check libsubunit-dev mdadm zstd sqlite3 git attr acl python3 util-linux fio"
+packages_test="check libsubunit-dev mdadm zstd sqlite3 git attr acl python3 util-linux fio spin"
 packages_lint="clang-format clang-tidy cppcheck"
 
 fail() {
