@@ -28,6 +28,7 @@
 
 #include "log.h"
 #include "log_space.h"
+#include "log_thread.h"
 #include "logged_stripe.h"
 #include "r5fs/base/trace.h"
 #include "r5fs/base/wait_check.h"
@@ -202,7 +203,9 @@ static void client_unlock(struct journal *j)
  * unplaced (journal_fail.c, F2). With the role in hand nothing of that can happen any more. */
 static int role_take(struct journal *j)
 {
-    log_role_take_wait(j);
+    if (!log_writer_begin(j)) {
+        return -ENOBUFS;
+    }
     env_mutex_lock(&j->lock);
     int error = j->failing != 0 ? -EIO : 0;
     log_rows_enforce(j, true);
@@ -237,7 +240,7 @@ static int write_data_that_fits(struct journal *j, struct io_queue *queue)
     return error == 0 ? -EAGAIN : error;
 }
 
-/* -EAGAIN: the log must be emptied first. */
+/* -EAGAIN: the log must be emptied first. -ENOBUFS: there is no io unit. */
 static int commit_lead(struct journal *j, struct io_queue *queue)
 {
     uint64_t txn = 0;
@@ -245,6 +248,10 @@ static int commit_lead(struct journal *j, struct io_queue *queue)
     trace_add("commit.begin", 0, 0);
     watch_enter(j->commit.watch, "the writer role", 0, 0);
     int error = role_take(j);
+    if (error == -ENOBUFS) {
+        watch_leave(j->commit.watch);
+        return error;
+    }
     if (error == 0) {
         error = write_data_rounds(j, queue);
     }
@@ -278,7 +285,7 @@ static int commit_lead(struct journal *j, struct io_queue *queue)
 
 /* ---- leader or follower --------------------------------------------------------------------- */
 
-/* [lock] -EAGAIN: the log thread was asked for an empty log. */
+/* [lock] -EAGAIN: the log thread was asked for an empty log. -ENOBUFS: no io unit. */
 static int lead(struct journal *j, struct io_queue *queue)
 {
     j->commit.leading = true; /* C1 */
@@ -303,6 +310,37 @@ static int empty_log_wait(struct journal *j)
     return j->thread.stop ? -EIO : 0;
 }
 
+struct unit_wait {
+    struct reservation reservation;
+    struct journal *journal;
+    bool over;
+};
+
+static void unit_is_there(struct reservation *reservation)
+{
+    struct unit_wait *wait = container_of(reservation, struct unit_wait, reservation);
+
+    wait->over = true;
+    reservation_cancel(reservation->wants); /* it is taken with the role, never before it */
+    env_cond_broadcast(&wait->journal->space.granted);
+}
+
+/* [lock] Until there is an io unit. Nothing is held: not the lead, nor the role. */
+static void unit_wait(struct journal *j)
+{
+    struct unit_wait wait = {.reservation = {.class = LOG_SPACE_WRITE_OUT,
+                                             .wants = {{&j->units.pool, 1}},
+                                             .granted = unit_is_there},
+                             .journal = j};
+
+    if (!collector_reserve_or_park(&j->space.collector, &wait.reservation)) {
+        env_cond_signal(&j->thread.wake);
+    }
+    while (!wait.over) {
+        env_cond_wait(&j->space.granted, &j->lock);
+    }
+}
+
 /* [lock] Returns when `txn` is durable. */
 static int commit_wait(struct journal *j, struct io_queue *queue, uint64_t txn)
 {
@@ -319,7 +357,10 @@ static int commit_wait(struct journal *j, struct io_queue *queue, uint64_t txn)
             error = empty_log_wait(j);
         } else {
             error = lead(j, queue);
-            error = error == -EAGAIN ? 0 : error;
+            if (error == -ENOBUFS) {
+                unit_wait(j);
+            }
+            error = error == -EAGAIN || error == -ENOBUFS ? 0 : error;
         }
     }
     return error;
@@ -332,9 +373,12 @@ int commit_try(struct journal *j, struct io_queue *queue)
     env_mutex_lock(&j->lock);
     if (!j->commit.leading && j->failing == 0 && commit_is_needed(j)) {
         error = lead(j, queue);
+        if (error == -ENOBUFS) {
+            log_thread_park(j, &j->units.pool, 1);
+        }
     }
     env_mutex_unlock(&j->lock);
-    return error == -EAGAIN ? 0 : error;
+    return error == -EAGAIN || error == -ENOBUFS ? 0 : error;
 }
 
 int commit_running(struct journal *j, struct io_queue *queue)

@@ -113,13 +113,8 @@ void io_units_fini(struct io_units *units)
     pool_fini(&units->pool);
 }
 
-struct io_unit *io_unit_try_get(struct io_units *units, uint64_t seq, struct log_block position)
+static struct io_unit *unit_begin(struct io_unit *unit, uint64_t seq, struct log_block position)
 {
-    struct io_unit *unit = pool_try_get(&units->pool);
-
-    if (unit == NULL) {
-        return NULL;
-    }
     io_unit_move(unit, IO_UNIT_FILLING);
     unit->seq = seq;
     unit->position = position;
@@ -127,6 +122,19 @@ struct io_unit *io_unit_try_get(struct io_units *units, uint64_t seq, struct log
     unit->pending = 0;
     unit->result = 0;
     return unit;
+}
+
+struct io_unit *io_unit_try_get(struct io_units *units, uint64_t seq, struct log_block position)
+{
+    struct io_unit *unit = pool_try_get(&units->pool);
+
+    return unit == NULL ? NULL : unit_begin(unit, seq, position);
+}
+
+struct io_unit *
+io_unit_get_promised(struct io_units *units, uint64_t seq, struct log_block position)
+{
+    return unit_begin(pool_get_reserved(&units->pool), seq, position);
 }
 
 bool io_unit_is_full(const struct io_unit *unit)
@@ -219,16 +227,13 @@ void io_unit_submit(struct io_unit *unit,
     }
 }
 
-void io_unit_put(struct io_units *units, struct io_unit *unit)
+void io_unit_put(struct io_units *units, struct io_unit *unit, bool promise)
 {
-    R5_CHECK(unit->state == IO_UNIT_WRITTEN);
+    R5_CHECK(unit->state == IO_UNIT_WRITTEN || unit->state == IO_UNIT_FILLING);
     io_unit_move(unit, IO_UNIT_FREE);
-    pool_put(&units->pool, unit);
-}
-
-void io_unit_abandon(struct io_units *units, struct io_unit *unit)
-{
-    R5_CHECK(unit->state == IO_UNIT_FILLING);
-    io_unit_move(unit, IO_UNIT_FREE);
-    pool_put(&units->pool, unit);
+    if (promise) {
+        pool_put_reserved(&units->pool, unit);
+    } else {
+        pool_put(&units->pool, unit);
+    }
 }

@@ -80,6 +80,9 @@ void io_units_fini(struct io_units *units);
 
 /* NULL when none is free. FREE -> FILLING. */
 struct io_unit *io_unit_try_get(struct io_units *units, uint64_t seq, struct log_block position);
+/* One that was promised (pool_reserve): never NULL. */
+struct io_unit *
+io_unit_get_promised(struct io_units *units, uint64_t seq, struct log_block position);
 bool io_unit_is_full(const struct io_unit *unit);
 /* Blocks it takes in the ring. */
 uint32_t io_unit_blocks(const struct io_unit *unit);
@@ -95,10 +98,9 @@ void io_unit_add_parity(struct io_unit *unit, struct member_block row, const uin
 void io_unit_submit(struct io_unit *unit,
                     struct io_queue *queue,
                     const struct io_unit_target *target);
-/* Gives a WRITTEN unit back. */
-void io_unit_put(struct io_units *units, struct io_unit *unit);
-/* Gives back a unit that is not to be written: the journal failed. FILLING -> FREE. */
-void io_unit_abandon(struct io_units *units, struct io_unit *unit);
+/* Gives back a unit that is written, or that is not to be written because the journal failed;
+ * `promise`: it is promised to the caller again. WRITTEN, FILLING -> FREE. */
+void io_unit_put(struct io_units *units, struct io_unit *unit, bool promise);
 /* How many are in which state now. Any thread. */
 void io_units_count(const struct io_units *units, struct journal_units *out_count);
 const char *io_unit_state_name(enum io_unit_state state);

@@ -415,7 +415,7 @@ void journal_get_status(struct journal *j, struct journal_status *out_status)
         status.seq = j->log.durable_seq;
         status.commits = j->commit.count;
         status.log_bytes = j->log.bytes_written;
-        status.parked = j->space.parked;
+        status.parked = j->space.collector.parked;
         log_space_count_parked(j, &status);
         io_units_count(&j->units, &status.units);
         status.oldest_unit_ns = reclaim_oldest_ns(j);

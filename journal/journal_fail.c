@@ -132,14 +132,16 @@ static int retire_journal(struct journal *j, struct io_queue *queue)
 }
 
 /* Rows that are not on the members yet, as far as they can get there. -ENOSPC: a host is full;
- * -EAGAIN: somebody reads a row. */
+ * -EAGAIN: somebody reads a row, or there are no buffers now. */
 static int write_out_unlogged(struct journal *j, struct io_queue *queue)
 {
     struct reclaim *reclaim = &j->reclaim;
 
     while (reclaim->error == 0 &&
            (reclaim->head_count > 0 || j->live_rows > reclaim->failed_rows)) {
-        reclaim_batch_unlogged(j, queue);
+        if (!reclaim_batch_unlogged(j, queue)) {
+            return -EAGAIN;
+        }
         if (reclaim->error == 0 && (reclaim->stuck || reclaim->parked)) {
             return reclaim->stuck ? -ENOSPC : -EAGAIN;
         }
@@ -147,7 +149,7 @@ static int write_out_unlogged(struct journal *j, struct io_queue *queue)
     return 0;
 }
 
-/* Called again while a member's host lacks room, or for readers. */
+/* Called again while a member's host lacks room, for readers, and for buffers. */
 void journal_fail_finish(struct journal *j, struct io_queue *queue)
 {
     struct reclaim *reclaim = &j->reclaim;

@@ -29,12 +29,13 @@
 #include "meta_block.h"
 #include "r5fs/base/env.h"
 #include "r5fs/base/pool.h"
+#include "r5fs/base/reservation.h"
 #include "r5fs/base/watch.h"
 #include "r5fs/journal/journal.h"
 #include "r5fs/raid/stripe.h"
 
 #define JOURNAL_IO_UNITS_DEFAULT   8u
-#define JOURNAL_IO_UNITS_MIN       2u
+#define JOURNAL_IO_UNITS_MIN       1u
 #define JOURNAL_COMMIT_INTERVAL_MS 5000u
 #define JOURNAL_BATCH_ROWS_MAX     LOG_UNIT_PAYLOADS_MAX /* parity payloads of one unit */
 
@@ -53,12 +54,15 @@ struct log {
     struct env_cond role_moved;
     struct io_unit *batch[LOG_UNITS_IN_FLIGHT_MAX]; /* [role] units composed, not yet durable */
     uint32_t batch_count;                           /* [role] */
+    bool unit_promised;                             /* [role] the next unit is there for sure */
     uint64_t bytes_written;                         /* [lock] */
 };
 
+/* In the order of serving; first in, first out within each. */
 enum log_space_class {
-    LOG_SPACE_DATA,
+    LOG_SPACE_WRITE_OUT, /* who retires writes: the log thread, the leader of a commit */
     LOG_SPACE_TXN,
+    LOG_SPACE_DATA,
     LOG_SPACE_CLASSES,
 };
 
@@ -68,6 +72,8 @@ enum log_space_cause {
     LOG_SPACE_NO_TXN_ROOM, /* a commit makes room, or another's unused credits come back */
     LOG_SPACE_NO_IMAGE,    /* a row written out frees images */
     LOG_SPACE_NO_LOG,      /* the tail moves */
+    LOG_SPACE_NO_UNIT,     /* a unit is durable */
+    LOG_SPACE_NO_BUFFER,   /* encode buffers: rows are on the members */
     LOG_SPACE_CAUSES,
 };
 
@@ -75,16 +81,15 @@ enum log_space_cause {
 struct log_space {
     uint64_t outstanding; /* blocks reserved that are no image yet: data, metadata joined or not */
     uint64_t txn_used;    /* of them: joined to the running transaction */
-    uint64_t txn_outstanding;                    /* of them: metadata not joined */
-    uint64_t dirty;                              /* images DIRTY */
-    uint64_t placed;                             /* images PLACED */
-    uint64_t unplaced;                           /* parities that will be logged: see log_space.h */
-    uint64_t images_used;                        /* in all states */
-    uint32_t images_max;                         /* [fixed] */
-    uint32_t txn_max;                            /* [fixed] */
-    uint32_t data_step;                          /* [fixed] */
-    struct list_node waiting[LOG_SPACE_CLASSES]; /* journal_reservation.waiter */
-    uint64_t parked;
+    uint64_t txn_outstanding;      /* of them: metadata not joined */
+    uint64_t dirty;                /* images DIRTY */
+    uint64_t placed;               /* images PLACED */
+    uint64_t unplaced;             /* parities that will be logged: see log_space.h */
+    uint64_t images_used;          /* in all states */
+    uint32_t images_max;           /* [fixed] */
+    uint32_t txn_max;              /* [fixed] */
+    uint32_t data_step;            /* [fixed] */
+    struct collector collector;    /* the no-space list */
     bool wanted[LOG_SPACE_CAUSES]; /* causes of the first waiters now */
     uint64_t wanted_log;           /* blocks that the first waiter for log space asks for */
     struct env_cond granted;
@@ -131,6 +136,8 @@ struct log_thread {
     struct env_cond wake;
     struct watch *watch;       /* [fixed] its current step */
     bool ready;                /* [lock] its queue is open, or `error` says why not */
+    bool lacks;                /* [lock] it stands on the no-space list with `lack` */
+    struct reservation lack;   /* [lock] */
     int error;                 /* [lock] */
     bool stop;                 /* [lock] */
     bool fail_started;         /* [lock] journal_fail_finish is under way */

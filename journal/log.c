@@ -60,8 +60,31 @@ void log_role_give(struct journal *j)
     R5_CHECK(j->log.batch_count == 0);
     j->log.role_serving++;
     R5_CHECK(j->log.role_serving <= j->log.role_next);
+    if (j->log.unit_promised) {
+        j->log.unit_promised = false;
+        pool_unreserve(&j->units.pool, 1);
+    }
     env_cond_broadcast(&j->log.role_moved);
     env_mutex_unlock(&j->lock);
+}
+
+bool log_writer_begin(struct journal *j)
+{
+    bool promised = true;
+
+    log_role_take_wait(j);
+    env_mutex_lock(&j->lock);
+    if (j->thread.ready) {
+        promised = pool_reserve(&j->units.pool, 1);
+    } else {
+        pool_reserve_sure(&j->units.pool, 1); /* before the log thread runs one is alone */
+    }
+    j->log.unit_promised = promised;
+    env_mutex_unlock(&j->lock);
+    if (!promised) {
+        log_role_give(j);
+    }
+    return promised;
 }
 
 /* ---- space in the ring ---------------------------------------------------------------------- */
@@ -131,10 +154,13 @@ static struct io_unit *unit_start(struct journal *j)
     if (log->batch_count == LOG_UNITS_IN_FLIGHT_MAX) { /* G4 */
         return NULL;
     }
-    struct io_unit *unit = io_unit_try_get(&j->units, log->next_seq, log->head);
+    struct io_unit *unit = log->unit_promised
+                               ? io_unit_get_promised(&j->units, log->next_seq, log->head)
+                               : io_unit_try_get(&j->units, log->next_seq, log->head);
     if (unit == NULL) {
         return NULL;
     }
+    log->unit_promised = false;
     log->batch[log->batch_count] = unit;
     log->batch_count++;
     log->next_seq++;
@@ -235,25 +261,15 @@ static void unit_durable(struct journal *j, struct io_unit *unit)
     j->log.bytes_written += (uint64_t)io_unit_blocks(unit) * BLOCK_BYTES;
 }
 
-/* Units back to their pool. A failed batch leaves its images PLACED: journal_fail_begin saw to
- * them. */
+/* Units back to their pool, the first one promised again. What failed leaves its images PLACED:
+ * journal_fail_begin saw to them. */
 static void batch_end(struct journal *j)
 {
     struct log *log = &j->log;
 
     for (uint32_t i = 0; i < log->batch_count; i++) {
-        io_unit_put(&j->units, log->batch[i]);
-        log->batch[i] = NULL;
-    }
-    log->batch_count = 0;
-}
-
-static void batch_abandon(struct journal *j)
-{
-    struct log *log = &j->log;
-
-    for (uint32_t i = 0; i < log->batch_count; i++) {
-        io_unit_abandon(&j->units, log->batch[i]);
+        io_unit_put(&j->units, log->batch[i], !log->unit_promised);
+        log->unit_promised = true;
         log->batch[i] = NULL;
     }
     log->batch_count = 0;
@@ -267,7 +283,7 @@ int log_batch_write(struct journal *j, struct io_queue *queue)
     int failing = j->failing;
     env_mutex_unlock(&j->lock);
     if (failing != 0) {
-        batch_abandon(j);
+        batch_end(j);
         return -EIO;
     }
     if (log->batch_count == 0) {

@@ -14,6 +14,10 @@ void log_fini(struct journal *j);
  * client's lock and j->lock inside. Not with j->lock or a lock of the client's held. */
 void log_role_take_wait(struct journal *j);
 void log_role_give(struct journal *j);
+/* The role, and one unit promised for its time: so whoever writes never waits for one. False: there
+ * is none, and the role is given back already. The promise is renewed by each log_batch_write, and
+ * ends with the role. */
+bool log_writer_begin(struct journal *j);
 
 /* [lock] From the durable tail to the head. */
 uint64_t log_used(const struct journal *j);

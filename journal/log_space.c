@@ -3,8 +3,12 @@
  * Reservations and the no-space lists. The invariant, the classes and the liveness argument stand
  * in log_space.h.
  *
- *   journal_reserve -> waiting[class] -> log_space_serve -> granted   (at once where there is room)
+ *   journal_reserve -> collector (base) -> log_space_serve -> granted  (at once where there is room)
  *                                             ^ every place that frees calls it, in j->lock
+ *
+ * The images are promised by their pool. The blocks of the log and the room in the transaction are
+ * credits, whose sums are kept here: show_credits brings the two pools that stand for them up to
+ * date before anybody is served.
  *
  * Happy path: reserve, write / join, release. Failure modes: see log_space.h, last part.
  * Thread: any.
@@ -29,6 +33,8 @@
  * ring. */
 #define TXN_SHARE  8u
 #define DATA_SHARE 32u
+
+#define NS_PER_US 1000u
 
 /* A journal file of 4 MiB has a ring of 3 MiB. */
 _Static_assert(LEAST_BLOCKS <= 768, "the smallest journal file of 4 MiB is enough");
@@ -59,19 +65,18 @@ void log_space_init(struct journal *j, uint32_t images_max)
     space->txn_max = (uint32_t)min_u64(txn, images_max / 2);
     space->data_step = (uint32_t)min_u64(data, images_max / 4);
     R5_CHECK(space->txn_max > 0 && space->data_step > 0);
-    for (unsigned i = 0; i < LOG_SPACE_CLASSES; i++) {
-        list_init(&space->waiting[i]);
-    }
+    collector_init(&space->collector);
     env_cond_init(&space->granted);
     space->watch[LOG_SPACE_DATA] = watch_open("parked writers", NULL);
     space->watch[LOG_SPACE_TXN] = watch_open("parked operations", NULL);
-    pool_init_credits(&space->log_counter, "log space", POOL_RANK_LOG_SPACE, ring);
+    pool_init_credits(
+        &space->log_counter, "log space", POOL_RANK_LOG_SPACE, ring - LOG_SPACE_FIXED);
     pool_init_credits(&space->txn_counter, "transaction credit", POOL_RANK_TXN, space->txn_max);
 }
 
 void log_space_fini(struct journal *j)
 {
-    R5_CHECK(j->space.parked == 0);
+    collector_fini(&j->space.collector);
     pool_fini(&j->space.txn_counter);
     pool_fini(&j->space.log_counter);
     watch_close(j->space.watch[LOG_SPACE_TXN]);
@@ -94,9 +99,11 @@ void log_space_verify(const struct journal *j)
     R5_CHECK(space->images_used + space->outstanding <= space->images_max);
     R5_CHECK(space->txn_used + space->txn_outstanding <= space->txn_max);
     R5_CHECK(space->txn_used + space->txn_outstanding <= space->outstanding);
+    R5_CHECK(j->cache.images.stats.reserved == space->outstanding);
+    R5_CHECK(j->cache.images.stats.in_use == space->images_used);
 }
 
-static void show_counters(struct journal *j)
+static void show_credits(struct journal *j)
 {
     struct log_space *space = &j->space;
 
@@ -117,69 +124,55 @@ bool log_space_fits_if_used(const struct journal *j, uint64_t used)
 
 /* ---- granting ------------------------------------------------------------------------------- */
 
-static enum log_space_class class_of(const struct journal_reservation *r)
+static struct journal_reservation *of_waiter(struct reservation *reservation)
 {
-    return r->want_meta > 0 ? LOG_SPACE_TXN : LOG_SPACE_DATA;
+    return container_of(reservation, struct journal_reservation, wait);
 }
 
-/* What a request lacks now. */
-static enum log_space_cause cause_of(const struct journal *j, const struct journal_reservation *r)
+static enum log_space_cause cause_of(const struct journal *j, const struct pool *lacks)
 {
-    const struct log_space *space = &j->space;
-    uint64_t want = (uint64_t)r->want_data + r->want_meta;
-
-    if (space->txn_used + space->txn_outstanding + r->want_meta > space->txn_max ||
-        log_rows_gate_is_shut(j)) {
-        return LOG_SPACE_NO_TXN_ROOM;
-    }
-    if (space->images_used + space->outstanding + want > space->images_max) {
+    if (lacks == &j->cache.images) {
         return LOG_SPACE_NO_IMAGE;
     }
-    if (log_used(j) + log_space_reserved(space) + LOG_SPACE_PER_BLOCK * want + LOG_SPACE_FIXED >
-        j->log.ring.blocks) {
-        return LOG_SPACE_NO_LOG;
+    if (lacks == &j->units.pool) {
+        return LOG_SPACE_NO_UNIT;
     }
-    return LOG_SPACE_NONE;
-}
-
-/* The counters that show a waiter of this cause. */
-static struct pool *cause_pool(struct journal *j, enum log_space_cause cause)
-{
-    switch (cause) {
-    case LOG_SPACE_NO_TXN_ROOM: return &j->space.txn_counter;
-    case LOG_SPACE_NO_IMAGE: return &j->cache.images;
-    case LOG_SPACE_NO_LOG:
-    case LOG_SPACE_NONE:
-    case LOG_SPACE_CAUSES: break;
+    if (lacks == &j->cache.encode) {
+        return LOG_SPACE_NO_BUFFER;
     }
-    return &j->space.log_counter;
+    return lacks == &j->space.log_counter ? LOG_SPACE_NO_LOG : LOG_SPACE_NO_TXN_ROOM;
 }
 
-static void unpark(struct journal *j, struct journal_reservation *r)
+/* What the first of a class lacks: room in the transaction also when none is let in. */
+static enum log_space_cause cause_of_class(const struct journal *j, unsigned class)
 {
-    R5_CHECK(j->space.parked > 0);
-    list_remove(&r->waiter);
-    j->space.parked--;
-    env_cond_broadcast(&j->space.granted);
+    const struct reservation *first = collector_first(&j->space.collector, class);
+    bool shut = (j->space.collector.shut >> class & 1) != 0;
+
+    if (first == NULL) {
+        return LOG_SPACE_NONE;
+    }
+    return shut ? LOG_SPACE_NO_TXN_ROOM : cause_of(j, first->lacks);
 }
 
-static void grant(struct journal *j, struct journal_reservation *r)
+static void grant(struct reservation *reservation)
 {
-    struct log_space *space = &j->space;
+    struct journal_reservation *r = of_waiter(reservation);
+    struct log_space *space = &r->journal->space;
 
     r->data_blocks = r->want_data;
     r->meta_blocks = r->want_meta;
     r->granted = true;
     space->outstanding += (uint64_t)r->want_data + r->want_meta;
     space->txn_outstanding += r->want_meta;
-    unpark(j, r);
+    env_cond_broadcast(&space->granted);
 }
 
-static struct journal_reservation *first_waiter(const struct log_space *space, unsigned class)
+static void refuse(struct journal *j, struct reservation *reservation, int error)
 {
-    struct list_node *node = list_first(&space->waiting[class]);
-
-    return node == NULL ? NULL : container_of(node, struct journal_reservation, waiter);
+    of_waiter(reservation)->error = error;
+    collector_remove(&j->space.collector, reservation);
+    env_cond_broadcast(&j->space.granted);
 }
 
 /* Why no wait for images or log space would end now, or 0. */
@@ -194,44 +187,49 @@ static int dead_end(const struct journal *j)
     return reclaim_is_hopeless(j) ? -EIO : 0;
 }
 
-/* Tries the first of each class, who parked first before the other. True when one was granted, or
- * refused. */
-static bool serve_one(struct journal *j)
+/* Of the first waiters who lack images or log space, the older one: is its wait at a dead end? True
+ * when it was refused. */
+static bool refuse_at_dead_end(struct journal *j)
+{
+    struct reservation *oldest = NULL;
+
+    for (unsigned class = LOG_SPACE_TXN; class < LOG_SPACE_CLASSES; class ++) {
+        struct reservation *first = collector_first(&j->space.collector, class);
+        enum log_space_cause cause = cause_of_class(j, class);
+
+        if ((cause == LOG_SPACE_NO_IMAGE || cause == LOG_SPACE_NO_LOG) &&
+            (oldest == NULL || first->order < oldest->order)) {
+            oldest = first;
+        }
+    }
+    int error = oldest == NULL || pool_faults_active() ? 0 : dead_end(j);
+    if (error != 0) {
+        refuse(j, oldest, error);
+    }
+    return error != 0;
+}
+
+/* What the first waiters want, for the log thread to decide by. */
+static void note_wanted(struct journal *j)
 {
     struct log_space *space = &j->space;
-    struct journal_reservation *order[LOG_SPACE_CLASSES] = {first_waiter(space, LOG_SPACE_TXN),
-                                                            first_waiter(space, LOG_SPACE_DATA)};
 
-    if (order[0] == NULL || (order[1] != NULL && order[1]->parked_ns < order[0]->parked_ns)) {
-        struct journal_reservation *swap = order[0];
-        order[0] = order[1];
-        order[1] = swap;
-    }
     for (unsigned i = 0; i < LOG_SPACE_CAUSES; i++) {
         space->wanted[i] = false;
     }
     space->wanted_log = 0;
-    for (unsigned i = 0; i < LOG_SPACE_CLASSES && order[i] != NULL; i++) {
-        enum log_space_cause cause = cause_of(j, order[i]);
+    for (unsigned class = LOG_SPACE_TXN; class < LOG_SPACE_CLASSES; class ++) {
+        enum log_space_cause cause = cause_of_class(j, class);
 
-        if (cause == LOG_SPACE_NONE) {
-            grant(j, order[i]);
-            return true;
-        }
         space->wanted[cause] = true;
         if (cause == LOG_SPACE_NO_LOG) {
-            space->wanted_log =
-                LOG_SPACE_PER_BLOCK * ((uint64_t)order[i]->want_data + order[i]->want_meta);
-        }
-        if (cause != LOG_SPACE_NO_TXN_ROOM) { /* nobody overtakes at what all need */
-            order[i]->error = dead_end(j);
-            if (order[i]->error != 0) {
-                unpark(j, order[i]);
-            }
-            return order[i]->error != 0;
+            const struct journal_reservation *r =
+                of_waiter(collector_first(&space->collector, class));
+            uint64_t want = LOG_SPACE_PER_BLOCK * ((uint64_t)r->want_data + r->want_meta);
+
+            space->wanted_log = max_u64(space->wanted_log, want);
         }
     }
-    return false;
 }
 
 /* Why no request can ever be served, or 0. */
@@ -245,35 +243,41 @@ static int refusal(const struct journal *j)
 
 static void fail_waiters(struct journal *j, int error)
 {
-    for (unsigned class = 0; class < LOG_SPACE_CLASSES; class ++) {
-        struct journal_reservation *r = first_waiter(&j->space, class);
+    for (unsigned class = LOG_SPACE_TXN; class < LOG_SPACE_CLASSES; class ++) {
+        struct reservation *first = collector_first(&j->space.collector, class);
 
-        while (r != NULL) {
-            r->error = error;
-            unpark(j, r);
-            r = first_waiter(&j->space, class);
+        while (first != NULL) {
+            refuse(j, first, error);
+            first = collector_first(&j->space.collector, class);
         }
     }
-    for (unsigned i = 0; i < LOG_SPACE_CAUSES; i++) {
-        j->space.wanted[i] = false;
-    }
+}
+
+/* Brings up to date what is served from, and whom. */
+static void refresh(struct journal *j)
+{
+    unsigned all = 1u << LOG_SPACE_TXN | 1u << LOG_SPACE_DATA;
+
+    show_credits(j);
+    j->space.collector.shut = log_rows_gate_is_shut(j) ? all : 0;
 }
 
 void log_space_serve(struct journal *j)
 {
-    struct log_space *space = &j->space;
     int error = refusal(j);
-    bool served = error == 0;
+    bool refused = true;
 
-    show_counters(j);
-    while (served) { /* once also without waiters: nothing is wanted any more */
-        served = serve_one(j);
-    }
-    if (error != 0 && space->parked > 0) {
+    refresh(j);
+    if (error != 0) {
         fail_waiters(j, error);
     }
+    while (refused) {
+        collector_serve(&j->space.collector);
+        refused = refuse_at_dead_end(j);
+    }
+    note_wanted(j);
     for (unsigned i = LOG_SPACE_NO_TXN_ROOM; i < LOG_SPACE_CAUSES; i++) {
-        if (space->wanted[i]) {
+        if (j->space.wanted[i]) {
             env_cond_signal(&j->thread.wake);
         }
     }
@@ -281,40 +285,27 @@ void log_space_serve(struct journal *j)
 
 /* ---- showing -------------------------------------------------------------------------------- */
 
-/* Who lacks nothing now stands behind somebody, and waits for what that one lacks: of its own
- * class, or the first of the other. */
-static enum log_space_cause cause_of_waiter(const struct journal *j,
-                                            const struct journal_reservation *r,
-                                            enum log_space_cause of_one_before)
-{
-    enum log_space_cause cause = cause_of(j, r);
-
-    if (cause == LOG_SPACE_NONE) {
-        cause = of_one_before;
-    }
-    if (cause == LOG_SPACE_NONE) {
-        cause = j->space.wanted[LOG_SPACE_NO_IMAGE] ? LOG_SPACE_NO_IMAGE : LOG_SPACE_NO_LOG;
-    }
-    return cause;
-}
-
 void log_space_count_parked(const struct journal *j, struct journal_status *status)
 {
     static const enum journal_lack lacks[LOG_SPACE_CAUSES] = {
         [LOG_SPACE_NO_TXN_ROOM] = JOURNAL_LACKS_TXN_ROOM,
         [LOG_SPACE_NO_IMAGE] = JOURNAL_LACKS_IMAGE,
         [LOG_SPACE_NO_LOG] = JOURNAL_LACKS_LOG,
+        [LOG_SPACE_NO_UNIT] = JOURNAL_LACKS_UNIT,
+        [LOG_SPACE_NO_BUFFER] = JOURNAL_LACKS_BUFFER,
+    };
+    static const enum journal_class classes[LOG_SPACE_CLASSES] = {
+        [LOG_SPACE_WRITE_OUT] = JOURNAL_CLASS_WRITE_OUT,
+        [LOG_SPACE_TXN] = JOURNAL_CLASS_TXN,
+        [LOG_SPACE_DATA] = JOURNAL_CLASS_DATA,
     };
 
+    /* Who stands behind another of its class waits for what that one lacks. */
     for (unsigned class = 0; class < LOG_SPACE_CLASSES; class ++) {
-        enum log_space_cause cause = LOG_SPACE_NONE;
+        enum log_space_cause cause = cause_of_class(j, class);
 
-        list_for_each (node, &j->space.waiting[class]) {
-            const struct journal_reservation *r =
-                container_of(node, struct journal_reservation, waiter);
-
-            cause = cause_of_waiter(j, r, cause);
-            status->parked_by[lacks[cause]][class]++;
+        list_for_each (node, &j->space.collector.waiting[class]) {
+            status->parked_by[lacks[cause]][classes[class]]++;
         }
     }
 }
@@ -327,6 +318,8 @@ static const char *cause_name(enum log_space_cause cause)
     case LOG_SPACE_NO_TXN_ROOM: return "no room in the transaction";
     case LOG_SPACE_NO_IMAGE: return "no image";
     case LOG_SPACE_NO_LOG: return "no log space";
+    case LOG_SPACE_NO_UNIT: return "no io unit";
+    case LOG_SPACE_NO_BUFFER: return "no encode buffer";
     case LOG_SPACE_NONE:
     case LOG_SPACE_CAUSES: break;
     }
@@ -334,24 +327,40 @@ static const char *cause_name(enum log_space_cause cause)
 }
 
 /* Waits on the no-space list until granted or refused. */
-static int park_wait(struct journal *j, struct journal_reservation *r)
+static void park_wait(struct journal *j, struct journal_reservation *r)
 {
-    enum log_space_cause cause = cause_of(j, r);
-    struct pool *pool = cause_pool(j, cause);
-    struct watch *watch = j->space.watch[class_of(r)];
+    enum log_space_cause cause = cause_of_class(j, r->wait.class);
+    struct watch *watch = j->space.watch[r->wait.class];
 
     trace_add("reserve.park", cause, (uint64_t)r->want_data + r->want_meta);
     watch_enter(watch, cause_name(cause), r->want_data, r->want_meta);
-    pool_note_parked(pool);
-    while (list_is_linked(&r->waiter)) {
+    while (list_is_linked(&r->wait.node)) {
         env_cond_wait(&j->space.granted, &j->lock);
     }
-    uint64_t waited_us = (env_now_ns() - r->parked_ns) / 1000;
-    pool_note_served(pool, waited_us);
     watch_leave(watch);
     watch_moved_here();
-    trace_add("reserve.served", r->granted, waited_us);
-    return r->granted ? 0 : r->error;
+    trace_add("reserve.served", r->granted, (env_now_ns() - r->wait.parked_ns) / NS_PER_US);
+}
+
+static void
+ask(struct journal *j, struct journal_reservation *r, uint32_t data_blocks, uint32_t meta_blocks)
+{
+    uint64_t blocks = (uint64_t)data_blocks + meta_blocks;
+
+    r->journal = j;
+    r->want_data = data_blocks;
+    r->want_meta = meta_blocks;
+    r->granted = false;
+    r->interrupted = false;
+    r->error = 0;
+    r->wait = (struct reservation){
+        .class = meta_blocks > 0 ? LOG_SPACE_TXN : LOG_SPACE_DATA,
+        .wants = {{&j->cache.images, blocks},
+                  {&j->space.log_counter, LOG_SPACE_PER_BLOCK * blocks},
+                  {&j->space.txn_counter, meta_blocks}},
+        .granted = grant,
+    };
+    list_init(&r->wait.node);
 }
 
 int journal_reserve(struct journal *j,
@@ -361,28 +370,21 @@ int journal_reserve(struct journal *j,
 {
     R5_CHECK(r->data_blocks == 0 && r->meta_blocks == 0);
     wait_check_memory(POOL_RANK_IMAGE, "journal_reserve");
-    r->want_data = data_blocks;
-    r->want_meta = meta_blocks;
-    r->granted = false;
-    r->interrupted = false;
-    r->error = 0;
-    r->parked_ns = env_now_ns();
     env_mutex_lock(&j->lock);
-    int error = refusal(j);
-    if (error == 0 && (data_blocks > j->space.data_step || meta_blocks > j->space.txn_max)) {
-        error = -EINVAL;
+    ask(j, r, data_blocks, meta_blocks);
+    r->error = refusal(j);
+    if (r->error == 0 && (data_blocks > j->space.data_step || meta_blocks > j->space.txn_max)) {
+        r->error = -EINVAL;
     }
-    if (error == 0) {
-        j->thread.last_use_ns = r->parked_ns;
-        list_add_tail(&j->space.waiting[class_of(r)], &r->waiter);
-        j->space.parked++;
-        log_space_serve(j);
-        if (r->granted || !list_is_linked(&r->waiter)) {
-            error = r->error;
-        } else {
-            error = park_wait(j, r);
+    if (r->error == 0) {
+        j->thread.last_use_ns = env_now_ns();
+        refresh(j);
+        if (!collector_reserve_or_park(&j->space.collector, &r->wait)) {
+            log_space_serve(j); /* it may be refused, and the log thread is to know what it lacks */
+            park_wait(j, r);
         }
     }
+    int error = r->granted ? 0 : r->error;
     env_mutex_unlock(&j->lock);
     if (error == 0) {
         wait_check_hold(POOL_RANK_TXN, "journal reservation");
@@ -393,10 +395,9 @@ int journal_reserve(struct journal *j,
 void journal_interrupt(struct journal *j, struct journal_reservation *r)
 {
     env_mutex_lock(&j->lock);
-    if (r->waiter.next != NULL && list_is_linked(&r->waiter)) {
+    if (r->wait.node.next != NULL && list_is_linked(&r->wait.node)) {
         r->interrupted = true;
-        r->error = -EINTR;
-        unpark(j, r);
+        refuse(j, &r->wait, -EINTR);
         log_space_serve(j); /* it may have stood before others */
     }
     env_mutex_unlock(&j->lock);
@@ -415,6 +416,7 @@ void journal_release(struct journal *j, struct journal_reservation *r)
     R5_CHECK(space->outstanding >= unused && space->txn_outstanding >= r->meta_blocks);
     space->outstanding -= unused;
     space->txn_outstanding -= r->meta_blocks;
+    pool_unreserve(&j->cache.images, unused);
     r->data_blocks = 0;
     r->meta_blocks = 0;
     log_space_serve(j);
@@ -438,9 +440,12 @@ void log_space_use_data(struct journal *j, struct journal_reservation *r)
 
 void log_space_close_txn(struct journal *j)
 {
+    uint64_t unused = j->cache.images.stats.reserved - (j->space.outstanding - j->space.txn_used);
+
     R5_CHECK(j->space.outstanding >= j->space.txn_used);
     j->space.outstanding -= j->space.txn_used;
     j->space.txn_used = 0;
+    pool_unreserve(&j->cache.images, unused); /* joined, and not in the transaction at its end */
 }
 
 /* Something volatile exists from now on: the commit timer runs. */
@@ -452,7 +457,7 @@ static void note_dirty(struct journal *j)
         j->oldest_dirty_ns = env_now_ns();
     }
     /* Whoever waits may wait for just this to be committed: nothing could be, when it parked. */
-    if (first || j->space.parked > 0) {
+    if (first || j->space.collector.parked > 0) {
         env_cond_signal(&j->thread.wake);
     }
 }

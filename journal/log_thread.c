@@ -18,7 +18,8 @@
  *
  * Invariants:
  *   T1  it waits for nothing but its own I/O, the writer role, the client's lock inside a commit,
- *       and to be woken: never for a reservation, nor for somebody else's commit.
+ *       and to be woken: never for memory, nor for somebody else's commit. What lacks a unit or
+ *       buffers stands on the no-space list (log_thread_park).
  *   T2  every condition above wakes it when it becomes true, or has a deadline.
  *   T3  each piece takes at most one batch of rows, or one commit, so it comes back here soon; a
  *       commit that asks for the role in between gets it first (the role is first come, first
@@ -43,6 +44,7 @@
 #define QUEUE_DEPTH   256u
 #define IDLE_NS       1000000000ull
 #define NS_PER_MS     1000000ull
+#define FAULT_LOOK_NS 1000000ull
 #define NO_DEADLINE   UINT64_MAX
 #define HIGH_EIGHTHS  4u
 #define LOW_EIGHTHS   3u
@@ -213,6 +215,9 @@ enum log_work log_thread_choose(struct journal *j, uint64_t now_ns, uint64_t *ou
     if (j->thread.stop) {
         return LOG_WORK_STOP;
     }
+    if (j->thread.lacks) { /* lack_is_over wakes */
+        return tail_is_due(j, now_ns) && j->failing == 0 ? LOG_WORK_TAIL : LOG_WORK_WAIT;
+    }
     if (j->failing != 0) {
         bool wait = j->thread.fail_done || (j->reclaim.stuck && now_ns < j->reclaim.retry_ns);
 
@@ -230,6 +235,28 @@ enum log_work log_thread_choose(struct journal *j, uint64_t now_ns, uint64_t *ou
         *out_deadline_ns = next_deadline(j);
     }
     return work;
+}
+
+/* ---- the no-space list, for itself ---------------------------------------------------------- */
+
+/* It is taken with the role, never before it: only that it is there is told. */
+static void lack_is_over(struct reservation *reservation)
+{
+    struct journal *j = container_of(reservation, struct journal, thread.lack);
+
+    reservation_cancel(reservation->wants);
+    j->thread.lacks = false;
+    env_cond_signal(&j->thread.wake);
+}
+
+void log_thread_park(struct journal *j, struct pool *pool, uint64_t count)
+{
+    j->thread.lacks = true;
+    j->thread.lack = (struct reservation){
+        .class = LOG_SPACE_WRITE_OUT, .wants = {{pool, count}}, .granted = lack_is_over};
+    trace_add("log_thread.park", count, 0);
+    /* Granted at once: told already. */
+    (void)collector_reserve_or_park(&j->space.collector, &j->thread.lack);
 }
 
 /* ---- doing ---------------------------------------------------------------------------------- */
@@ -271,6 +298,17 @@ static void work_do(struct journal *j, enum log_work work, bool all)
     }
 }
 
+/* [lock] What a fault plan refused was freed by nobody, so nobody tells. */
+static void look_again(struct journal *j)
+{
+    if (pool_faults_active()) {
+        env_mutex_unlock(&j->lock);
+        pool_faults_tick();
+        env_mutex_lock(&j->lock);
+        log_space_serve(j); /* behind the tick: it may have ended the last plan */
+    }
+}
+
 static void run(struct journal *j)
 {
     enum log_work work = LOG_WORK_WAIT;
@@ -282,16 +320,24 @@ static void run(struct journal *j)
         bool all = log_space_wants_room(j) || log_is_to_be_empty(j);
 
         work = log_thread_choose(j, env_now_ns(), &deadline);
+        if (work == LOG_WORK_WAIT && pool_faults_active()) {
+            deadline = min_u64(deadline, env_now_ns() + FAULT_LOOK_NS);
+        }
         if (work == LOG_WORK_WAIT && deadline == NO_DEADLINE) {
             env_cond_wait(&j->thread.wake, &j->lock);
         } else if (work == LOG_WORK_WAIT) {
             (void)env_cond_wait_until(
                 &j->thread.wake, &j->lock, deadline); /* either way: look again */
+            look_again(j);
         } else {
             env_mutex_unlock(&j->lock);
             work_do(j, work, all);
             env_mutex_lock(&j->lock);
         }
+    }
+    if (j->thread.lacks) {
+        collector_remove(&j->space.collector, &j->thread.lack);
+        j->thread.lacks = false;
     }
     env_cond_broadcast(&j->reclaim.written);
     env_mutex_unlock(&j->lock);

@@ -26,4 +26,8 @@ enum log_work {
 /* [lock] What is to be done now; for WAIT, until when (UINT64_MAX: until woken). */
 enum log_work log_thread_choose(struct journal *j, uint64_t now_ns, uint64_t *out_deadline_ns);
 
+/* [lock] The log thread never sleeps for memory: with what it lacks it goes onto the no-space list,
+ * in the first class, and does only what needs none until that was freed. */
+void log_thread_park(struct journal *j, struct pool *pool, uint64_t count);
+
 #endif

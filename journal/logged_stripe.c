@@ -55,16 +55,20 @@ static void image_move(struct stripe_image *image, enum logged_state to)
     image->state = (uint8_t)to;
 }
 
-/* The caller's reservation says that there is one. */
-static struct stripe_image *image_take(struct journal *j, enum logged_state state)
+static struct stripe_image *
+image_begin(struct journal *j, struct stripe_image *image, enum logged_state state)
 {
-    struct stripe_image *image = pool_get_sure(&j->cache.images);
-
     list_init(&image->link);
     image->state = (uint8_t)state;
     image->seq = 0;
     j->space.images_used++;
     return image;
+}
+
+/* One of those that a reservation promised. */
+static struct stripe_image *image_take(struct journal *j, enum logged_state state)
+{
+    return image_begin(j, pool_get_reserved(&j->cache.images), state);
 }
 
 static void image_drop(struct journal *j, struct stripe_image *image)
@@ -480,7 +484,7 @@ int logged_stripe_add_recovered(struct journal *j,
     if (pool_free_count(&j->cache.images) == 0) {
         return -ENOBUFS;
     }
-    struct stripe_image *image = image_take(j, LOGGED_LOGGED);
+    struct stripe_image *image = image_begin(j, pool_get_sure(&j->cache.images), LOGGED_LOGGED);
     memcpy(image->data, data, BLOCK_BYTES);
     image->seq = seq;
     struct stripe_head *head = stripe_get(&j->cache, where.row);

@@ -16,7 +16,8 @@
  *       wait for a reader that stands behind a parked row.
  *   R4  pin_seq names the oldest unit of all rows frozen since the last flush of the members; the
  *       tail does not pass it (W3).
- *   R5  a batch takes no more encode buffers than there are (head_max rows).
+ *   R5  a batch takes no more encode buffers than there are (head_max rows); they, the role and a
+ *       unit are got before a row is frozen, all or none.
  *   R6  the first batch since the members' flush has the row of the volume's first block among its
  *       own, if anything of it is logged: what judge_log compares is on the members no later than
  *       anything else that a copy of the log, made when the tail was last moved, lacks.
@@ -37,6 +38,7 @@
 
 #include "log.h"
 #include "log_space.h"
+#include "log_thread.h"
 #include "logged_stripe.h"
 #include "r5fs/base/msg.h"
 #include "r5fs/base/trace.h"
@@ -316,15 +318,70 @@ static void write_out(struct journal *j, struct io_queue *queue)
     }
 }
 
+/* Encode buffers for a batch are promised as a whole, before a row is frozen. False: there are none
+ * now, and the log thread stands on the no-space list. */
+static bool promise_buffers(struct journal *j)
+{
+    struct pool *pool = &j->cache.encode;
+    uint64_t count = (uint64_t)j->reclaim.head_max * stripe_encode_need(&j->cache);
+    bool promised = true;
+
+    env_mutex_lock(&j->lock);
+    if (j->thread.ready) {
+        promised = pool_reserve(pool, count);
+    } else {
+        pool_reserve_sure(pool, count);
+    }
+    if (promised) {
+        j->cache.encode_promised = count;
+    } else {
+        log_thread_park(j, pool, count);
+    }
+    env_mutex_unlock(&j->lock);
+    return promised;
+}
+
+static void drop_promise(struct journal *j)
+{
+    uint64_t left = j->cache.encode_promised;
+
+    j->cache.encode_promised = 0;
+    pool_unreserve(&j->cache.encode, left);
+}
+
+/* Buffers, the role, a unit: all or none. */
+static bool begin(struct journal *j)
+{
+    if (!promise_buffers(j)) {
+        return false;
+    }
+    if (!log_writer_begin(j)) {
+        drop_promise(j);
+        env_mutex_lock(&j->lock);
+        log_thread_park(j, &j->units.pool, 1);
+        env_mutex_unlock(&j->lock);
+        return false;
+    }
+    return true;
+}
+
+static void end(struct journal *j)
+{
+    drop_promise(j);
+    log_role_give(j);
+}
+
 int reclaim_batch(struct journal *j, struct io_queue *queue, bool all)
 {
     uint64_t blocks_max =
         all ? UINT64_MAX : max_u64(RECLAIM_BATCH_BLOCKS, geometry_stripe_blocks(j->geometry));
 
     if (j->reclaim.head_count == 0) { /* R3 */
-        log_role_take_wait(j);
+        if (!begin(j)) {
+            return 0; /* on the no-space list */
+        }
         int error = prepare(j, queue, blocks_max);
-        log_role_give(j);
+        end(j);
         if (error != 0) {
             return error;
         }
@@ -333,11 +390,14 @@ int reclaim_batch(struct journal *j, struct io_queue *queue, bool all)
     return 0;
 }
 
-void reclaim_batch_unlogged(struct journal *j, struct io_queue *queue)
+bool reclaim_batch_unlogged(struct journal *j, struct io_queue *queue)
 {
     struct reclaim *reclaim = &j->reclaim;
 
     if (reclaim->head_count == 0) {
+        if (!promise_buffers(j)) {
+            return false;
+        }
         env_mutex_lock(&j->lock);
         pick(j, UINT64_MAX);
         env_mutex_unlock(&j->lock);
@@ -346,8 +406,10 @@ void reclaim_batch_unlogged(struct journal *j, struct io_queue *queue)
             drop_failed(j);
         }
         stripes_encode(&j->cache, reclaim->heads, reclaim->head_count);
+        drop_promise(j);
     }
     write_out(j, queue);
+    return true;
 }
 
 bool reclaim_is_full_host(int error)
@@ -411,7 +473,12 @@ int reclaim_move_tail(struct journal *j, struct io_queue *queue)
 
 int reclaim_make_empty(struct journal *j, struct io_queue *queue)
 {
-    log_role_take_wait(j);
+    if (!log_writer_begin(j)) {
+        env_mutex_lock(&j->lock);
+        log_thread_park(j, &j->units.pool, 1);
+        env_mutex_unlock(&j->lock);
+        return 0;
+    }
     env_mutex_lock(&j->lock);
     bool worth = j->live_rows == 0 && log_used(j) > 1;
     env_mutex_unlock(&j->lock);

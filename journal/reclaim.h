@@ -12,8 +12,9 @@ void reclaim_fini(struct journal *j);
  * else about one stripe. -EIO: the journal failed; anything else that went wrong is in
  * j->reclaim. */
 R5_MUST_CHECK int reclaim_batch(struct journal *j, struct io_queue *queue, bool all);
-/* The log thread, after the journal failed: the same without logging parity. */
-void reclaim_batch_unlogged(struct journal *j, struct io_queue *queue);
+/* The log thread, after the journal failed: the same without logging parity. False: it stands on
+ * the no-space list now, nothing was done. */
+R5_MUST_CHECK bool reclaim_batch_unlogged(struct journal *j, struct io_queue *queue);
 /* The log thread, no batch in hand: flushes the members, then moves the tail. */
 R5_MUST_CHECK int reclaim_move_tail(struct journal *j, struct io_queue *queue);
 /* The same, behind an empty unit: the log is empty afterwards if nothing was logged meanwhile. */

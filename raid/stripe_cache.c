@@ -196,6 +196,10 @@ uint32_t stripe_encode_need(const struct stripe_cache *cache)
 
 uint8_t *stripe_take_encode_buffer(struct stripe_cache *cache)
 {
+    if (cache->encode_promised > 0) {
+        cache->encode_promised--;
+        return pool_get_reserved(&cache->encode);
+    }
     return pool_get_sure(&cache->encode); /* whoever plans a batch has counted them */
 }
 

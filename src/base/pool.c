@@ -206,6 +206,9 @@ void pool_credits_set(struct pool *pool, uint64_t in_use)
 {
     R5_CHECK(pool->object_bytes == 0);
     env_mutex_lock(&pool->lock);
+    if (in_use < pool->stats.in_use) {
+        pool_fault_freed(pool);
+    }
     set_in_use(pool, in_use);
     env_mutex_unlock(&pool->lock);
 }
@@ -382,6 +385,15 @@ bool pool_reserve(struct pool *pool, uint64_t count)
     }
     env_mutex_unlock(&pool->lock);
     return !refused;
+}
+
+void pool_reserve_sure(struct pool *pool, uint64_t count)
+{
+    R5_CHECK(pool->object_bytes != 0);
+    env_mutex_lock(&pool->lock);
+    R5_CHECK(free_count(pool) >= count);
+    pool->stats.reserved += count;
+    env_mutex_unlock(&pool->lock);
 }
 
 void pool_unreserve(struct pool *pool, uint64_t count)

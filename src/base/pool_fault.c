@@ -20,11 +20,13 @@
 
 #include "pool_internal.h"
 
-#define PERCENT       100u
-#define NAME_BYTES    64
-#define KIND_BYTES    16
-#define FIELDS_MIN    3
-#define SPLITMIX_STEP UINT64_C(0x9e3779b97f4a7c15)
+#define PERCENT    100u
+#define NAME_BYTES 64
+#define KIND_BYTES 16
+#define FIELDS_MIN 3
+
+#define TICKS_UNTIL_FREE 5u
+#define SPLITMIX_STEP    UINT64_C(0x9e3779b97f4a7c15)
 
 static _Atomic unsigned plans;
 
@@ -69,6 +71,18 @@ static void plan_set(struct pool *pool, const struct pool_fault *plan)
     }
 }
 
+/* Whoever made the shortage up gives back at last, or an owner with nothing to free would wait for
+ * ever. */
+static void plan_ages(struct pool *pool)
+{
+    env_mutex_lock(&pool->lock);
+    pool->fault.ticks++;
+    if (pool->fault.ticks >= TICKS_UNTIL_FREE) {
+        pool_fault_freed(pool);
+    }
+    env_mutex_unlock(&pool->lock);
+}
+
 void pool_fault_freed(struct pool *pool)
 {
     if (pool->fault.kind == POOL_FAULT_UNTIL_FREE && pool->tries >= pool->fault.k) {
@@ -108,6 +122,7 @@ void pool_faults_tick(void)
         pool_registry_release();
         index++;
         if (pool != NULL) {
+            plan_ages(pool);
             pool_serve(pool);
         }
     } while (pool != NULL);

@@ -69,12 +69,18 @@ struct reservation *collector_first(const struct collector *collector, unsigned 
     return node == NULL ? NULL : container_of(node, struct reservation, node);
 }
 
+/* The first that may be served. */
+static struct reservation *open_first(const struct collector *collector, unsigned class)
+{
+    return (collector->shut >> class & 1) != 0 ? NULL : collector_first(collector, class);
+}
+
 static struct reservation *oldest_waiter(const struct collector *collector)
 {
     struct reservation *oldest = NULL;
 
     for (unsigned i = 0; i < COLLECTOR_CLASSES; i++) {
-        struct reservation *first = collector_first(collector, i);
+        struct reservation *first = open_first(collector, i);
 
         if (first != NULL && (oldest == NULL || first->order < oldest->order)) {
             oldest = first;
@@ -133,7 +139,7 @@ static bool serve_one(struct collector *collector)
         return true;
     }
     for (unsigned i = 0; i < COLLECTOR_CLASSES; i++) {
-        struct reservation *first = collector_first(collector, i); /* RV2 */
+        struct reservation *first = open_first(collector, i); /* RV2 */
 
         if (first == NULL || first == oldest) {
             continue;
@@ -170,7 +176,7 @@ static struct pool *waited_for(const struct collector *collector, const struct r
 bool collector_reserve_or_park(struct collector *collector, struct reservation *r)
 {
     R5_CHECK(r->class < COLLECTOR_CLASSES);
-    if (collector->parked == 0) { /* nobody to stand behind */
+    if (collector->parked == 0 && (collector->shut >> r->class & 1) == 0) {
         r->lacks = reservation_try(r->wants);
         if (r->lacks == NULL) {
             r->granted(r);
@@ -188,6 +194,8 @@ bool collector_reserve_or_park(struct collector *collector, struct reservation *
         return true;
     }
     r->counted = waited_for(collector, r);
-    pool_note_parked(r->counted);
+    if (r->counted != NULL) {
+        pool_note_parked(r->counted);
+    }
     return false;
 }

@@ -118,6 +118,8 @@ static void put_log(struct text_out *out, bool known, const struct journal_statu
         [JOURNAL_LACKS_TXN_ROOM] = "transaction_room",
         [JOURNAL_LACKS_IMAGE] = "image",
         [JOURNAL_LACKS_LOG] = "log_space",
+        [JOURNAL_LACKS_UNIT] = "io_unit",
+        [JOURNAL_LACKS_BUFFER] = "encode_buffer",
     };
 
     put_optional(out,
@@ -138,6 +140,8 @@ static void put_log(struct text_out *out, bool known, const struct journal_statu
         put_optional(out, "data", known, journal->parked_by[i][JOURNAL_CLASS_DATA]);
         text_out_put(out, ",");
         put_optional(out, "transaction", known, journal->parked_by[i][JOURNAL_CLASS_TXN]);
+        text_out_put(out, ",");
+        put_optional(out, "write_out", known, journal->parked_by[i][JOURNAL_CLASS_WRITE_OUT]);
         text_out_put(out, "}");
     }
     text_out_put(out, "},");

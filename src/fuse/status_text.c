@@ -175,6 +175,8 @@ static void put_log(struct text_out *out, const struct journal_status *journal)
         [JOURNAL_LACKS_TXN_ROOM] = "room in the transaction",
         [JOURNAL_LACKS_IMAGE] = "a stripe image",
         [JOURNAL_LACKS_LOG] = "log space",
+        [JOURNAL_LACKS_UNIT] = "an io unit",
+        [JOURNAL_LACKS_BUFFER] = "encode buffers",
     };
 
     text_out_put(out,
@@ -192,10 +194,12 @@ static void put_log(struct text_out *out, const struct journal_status *journal)
     text_out_put(out, "\n");
     for (unsigned i = 0; i < JOURNAL_LACKS; i++) {
         text_out_put(out,
-                     "no space  %s: %" PRIu64 " writers, %" PRIu64 " operations wait\n",
+                     "no space  %s: %" PRIu64 " writers, %" PRIu64 " operations, %" PRIu64
+                     " write-outs wait\n",
                      lacks[i],
                      journal->parked_by[i][JOURNAL_CLASS_DATA],
-                     journal->parked_by[i][JOURNAL_CLASS_TXN]);
+                     journal->parked_by[i][JOURNAL_CLASS_TXN],
+                     journal->parked_by[i][JOURNAL_CLASS_WRITE_OUT]);
     }
 }
 

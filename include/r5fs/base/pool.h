@@ -60,13 +60,15 @@ enum pool_fault_kind {
     POOL_FAULT_EVERY,      /* every k-th */
     POOL_FAULT_PERCENT,    /* each with k % probability, by seed */
     POOL_FAULT_FROM,       /* the k-th and all later ones, until told */
-    POOL_FAULT_UNTIL_FREE, /* the k-th and all later ones, until something is given back */
+    POOL_FAULT_UNTIL_FREE, /* the k-th and all later ones, until something is given back, if only by
+                              whoever would have it: some ticks later */
 };
 
 struct pool_fault {
     enum pool_fault_kind kind;
     uint64_t k;
     uint64_t seed;
+    uint64_t ticks; /* how often it was looked at since */
 };
 
 /* In the caller's own request. `served` is told once, on the thread that gave the object back, with
@@ -121,6 +123,8 @@ void pool_put(struct pool *pool, void *object);
 
 /* Promises `count` of the free objects (or takes so many credits), or none: false. */
 bool pool_reserve(struct pool *pool, uint64_t count);
+/* For who is alone with the pool, or knows its size to be enough: as pool_get_sure. */
+void pool_reserve_sure(struct pool *pool, uint64_t count);
 /* Gives back what was promised and not taken. */
 void pool_unreserve(struct pool *pool, uint64_t count);
 /* One that was promised: never NULL. */

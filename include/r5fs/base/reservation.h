@@ -33,7 +33,7 @@ struct reservation {
     struct list_node node; /* [owner] */
     struct reservation_want wants[RESERVATION_WANTS_MAX];
     unsigned class;       /* lower ones are tried first */
-    struct pool *lacks;   /* [owner] parked: what it waits for */
+    struct pool *lacks;   /* [owner] parked: what it waits for; NULL: it stands behind others */
     uint64_t parked_ns;   /* [owner] */
     uint64_t order;       /* [owner] when it came, among all */
     struct pool *counted; /* [owner] the pool whose counters show it as parked, or NULL */
@@ -43,6 +43,7 @@ struct reservation {
 
 struct collector {
     struct list_node waiting[COLLECTOR_CLASSES]; /* [owner] */
+    unsigned shut;                               /* [owner] classes not served now, a bit each */
     uint64_t arrivals;                           /* [owner] */
     uint32_t parked;                             /* [owner] */
 };

@@ -20,6 +20,7 @@
 #include "r5fs/base/arena.h"
 #include "r5fs/base/check.h"
 #include "r5fs/base/list.h"
+#include "r5fs/base/reservation.h"
 #include "r5fs/base/units.h"
 #include "r5fs/base/uuid.h"
 #include "r5fs/raid/array.h"
@@ -110,6 +111,8 @@ enum journal_lack {
     JOURNAL_LACKS_TXN_ROOM,
     JOURNAL_LACKS_IMAGE,
     JOURNAL_LACKS_LOG,
+    JOURNAL_LACKS_UNIT,
+    JOURNAL_LACKS_BUFFER,
     JOURNAL_LACKS,
 };
 
@@ -117,6 +120,7 @@ enum journal_lack {
 enum journal_class {
     JOURNAL_CLASS_DATA,
     JOURNAL_CLASS_TXN,
+    JOURNAL_CLASS_WRITE_OUT, /* what retires writes: the log thread, the leader of a commit */
     JOURNAL_CLASSES,
 };
 
@@ -195,13 +199,13 @@ R5_MUST_CHECK int journal_read(struct journal *journal,
 struct journal_reservation {
     uint32_t data_blocks;    /* still unused [caller] */
     uint32_t meta_blocks;    /* still unused [caller] */
-    struct list_node waiter; /* the no-space list's [journal] */
+    struct reservation wait; /* its place on the no-space list [journal] */
+    struct journal *journal;
     bool granted;
     bool interrupted;
     int error;
     uint32_t want_data;
     uint32_t want_meta;
-    uint64_t parked_ns;
 };
 
 /* All or none, first in first out. Waits until granted; the caller holds no lock and no other

@@ -84,12 +84,13 @@ struct stripe_head {
 };
 
 struct stripe_cache {
-    struct array *array;     /* [fixed] */
-    struct pool heads;       /* as many as images: a head is never what lacks */
-    struct pool images;      /* "stripe image" */
-    struct pool encode;      /* 4 KiB buffers of write-out alone; at least 2n */
-    struct index index;      /* row -> head [cache] */
-    struct row_cells *cells; /* the array's */
+    struct array *array;      /* [fixed] */
+    struct pool heads;        /* as many as images: a head is never what lacks */
+    struct pool images;       /* "stripe image" */
+    struct pool encode;       /* 4 KiB buffers of write-out alone; at least 2n */
+    uint64_t encode_promised; /* of these, to the rows about to be filled [writer] */
+    struct index index;       /* row -> head [cache] */
+    struct row_cells *cells;  /* the array's */
     /* The writer does not sleep for a cell: it is parked, and this is told when it holds its row
      * (see struct row_cell). From stripe_cache_init on a function that does nothing. [fixed] */
     void (*cell_granted)(void *context);
@@ -124,7 +125,7 @@ uint32_t stripe_encode_need(const struct stripe_cache *cache);
  * Write-out, by the one thread that owns it, on its queue. `heads` is an array of `count` frozen
  * heads with their targets set. All three wait for I/O only.
  *
- * fill: takes encode buffers (the caller made sure that count * need are free), chooses for each
+ * fill: takes encode buffers (count * need are promised or at least free), chooses for each
  *   row read-modify or reconstruct, whichever reads less (a lost slot among the targets forces
  *   reconstruct, a lost parity member needs neither), reads. A read error makes the row plan anew
  *   without that block; where that is impossible it fails. Rows end FILLED or FAILED.

@@ -163,7 +163,7 @@ START_TEST(a_unit_stands_in_the_log_as_composed_wherever_it_lies)
     first[0] = kept;
     ck_assert_int_eq(unit->state, IO_UNIT_WRITTEN);
     ck_assert_int_eq(unit->result, 0);
-    io_unit_put(&f.units, unit);
+    io_unit_put(&f.units, unit, false);
     expect_in_log(&f, position, places[_i].count);
     fixture_close(&f);
 }
@@ -234,10 +234,10 @@ START_TEST(an_empty_pool_answers_null_and_shows_it)
     struct io_unit *two = io_unit_try_get(&f.units, 2, log_block(1));
     ck_assert_ptr_null(io_unit_try_get(&f.units, 3, log_block(2)));
     ck_assert_uint_eq(f.units.pool.stats.failures, 1);
-    io_unit_abandon(&f.units, two);
+    io_unit_put(&f.units, two, false);
     ck_assert_ptr_nonnull(two = io_unit_try_get(&f.units, 3, log_block(2)));
-    io_unit_abandon(&f.units, one);
-    io_unit_abandon(&f.units, two);
+    io_unit_put(&f.units, one, false);
+    io_unit_put(&f.units, two, false);
     ck_assert_uint_eq(f.units.pool.stats.in_use, 0);
     fixture_close(&f);
 }
@@ -273,7 +273,7 @@ START_TEST(an_error_of_either_piece_is_the_units)
         crash_io_hook = NULL;
         ck_assert_int_eq(unit->state, IO_UNIT_WRITTEN);
         ck_assert_int_eq(unit->result, piece <= 2 ? -ENOSPC : 0);
-        io_unit_put(&f.units, unit);
+        io_unit_put(&f.units, unit, false);
     }
     fixture_close(&f);
 }
