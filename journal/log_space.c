@@ -77,6 +77,8 @@ void log_space_init(struct journal *j, uint32_t images_max)
 void log_space_fini(struct journal *j)
 {
     collector_fini(&j->space.collector);
+    /* Of a transaction that was joined and never closed. */
+    pool_unreserve(&j->cache.images, j->space.outstanding);
     pool_fini(&j->space.txn_counter);
     pool_fini(&j->space.log_counter);
     watch_close(j->space.watch[LOG_SPACE_TXN]);

@@ -186,7 +186,7 @@ START_TEST(units_are_written_from_registered_memory)
     io_drain(f.kit.queue);
     for (uint32_t i = 0; i < UNITS; i++) {
         ck_assert_int_eq(units[i]->result, 0);
-        io_unit_put(&f.units, units[i]);
+        io_unit_put(&f.units, units[i], false);
     }
     expect_in_log(&f, log_block(f.ring.blocks - 3), 9);
     expect_in_log(&f, log_block(20), 9);
@@ -215,7 +215,7 @@ START_TEST(units_that_are_gone_leave_their_place_to_others)
     struct io_unit *unit = compose(&f, log_block(20), 9);
     io_unit_submit(unit, f.kit.queue, &f.target);
     io_drain(f.kit.queue);
-    io_unit_put(&f.units, unit);
+    io_unit_put(&f.units, unit, false);
     expect_in_log(&f, log_block(20), 9);
     io_registered_get(&registered);
     ck_assert_uint_eq(registered.transfers, 1);

@@ -68,7 +68,10 @@ static struct fs_block block_of(const struct fixture *f, uint64_t row, uint32_t 
 static void write_one(struct fixture *f, struct fs_block block, uint8_t byte)
 {
     memset(page, byte, sizeof(page));
-    (void)logged_stripe_write(f->j, block, page);
+    pool_reserve_sure(&f->j->cache.images, 1); /* as journal_reserve promises them */
+    if (!logged_stripe_write(f->j, block, page)) {
+        pool_unreserve(&f->j->cache.images, 1);
+    }
 }
 
 static void place_one(struct fixture *f, struct fs_block block)

@@ -273,6 +273,7 @@ START_TEST(the_mark_names_the_newest_durable_unit)
     ck_assert(uuid_equal(&mark.device, &judged.log_end.device));
     ck_assert_int_eq(journal_reserve(opened.journal, &reservation, 1, 0), 0);
     journal_write(opened.journal, &reservation, fs_block(OTHER_BLOCK), page);
+    journal_release(opened.journal, &reservation);
     journal_get_mark(opened.journal, &mark);
     ck_assert_uint_eq(mark.seq, judged.log_end.seq);
     ck_assert_int_eq(journal_commit(opened.journal, kit.queue, journal_running_txn(opened.journal)),
