@@ -64,6 +64,11 @@ START_TEST(while_write_out_cannot_go_on_the_time_to_fill_rows_again_wakes_nobody
 }
 END_TEST
 
+static void nobody_is_granted(struct reservation *reservation)
+{
+    ck_abort_msg("granted %p", (void *)reservation);
+}
+
 /* Readers, who keep the log thread from being idle, do not put that off. */
 START_TEST(who_waits_for_images_is_refused_without_an_idle_moment_when_no_row_can_be_filled)
 {
@@ -73,20 +78,19 @@ START_TEST(who_waits_for_images_is_refused_without_an_idle_moment_when_no_row_ca
 
     open_with_rows_past_filling(&m);
     struct log_space *space = &m.j->space;
-    uint32_t images_max = space->images_max;
     /* A block before the rows' first unit: moving the tail gives something. */
     struct log_block tail = m.j->log.tail;
     m.j->log.tail = log_ring_advance(&m.j->log.ring, tail, m.j->log.ring.blocks - 1);
-    space->images_max = (uint32_t)space->images_used;
-    list_add_tail(&space->waiting[LOG_SPACE_DATA], &waiter.waiter);
-    space->parked++;
+    waiter.wait =
+        (struct reservation){.class = LOG_SPACE_DATA,
+                             .wants = {{&m.j->cache.images, m.j->cache.images.stats.size}},
+                             .granted = nobody_is_granted};
+    ck_assert(!collector_reserve_or_park(&space->collector, &waiter.wait));
     log_space_serve(m.j);
     ck_assert_int_eq(log_thread_choose(m.j, m.j->thread.last_use_ns, &deadline), LOG_WORK_TAIL);
-    ck_assert_uint_eq(space->parked, 1);
+    ck_assert_uint_eq(space->collector.parked, 1);
     m.j->log.tail = tail;
-    list_remove(&waiter.waiter);
-    space->parked--;
-    space->images_max = images_max;
+    collector_remove(&space->collector, &waiter.wait);
     space->wanted[LOG_SPACE_NO_IMAGE] = false;
     close_and_unlock(&m);
 }
