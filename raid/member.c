@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "member_state.h"
 #include "r5fs/base/env.h"
@@ -42,6 +43,16 @@ void member_move(struct member *member, uint32_t slot, enum member_state to, con
                 member->device.path,
                 cause);
     }
+}
+
+bool md_device_is_cut(const struct md_device *device, uint64_t data_bytes)
+{
+    struct stat st;
+
+    if (device->file.fd < 0 || device->file.block_device || fstat(device->file.fd, &st) != 0) {
+        return false; /* what cannot be asked shows when it is written */
+    }
+    return (uint64_t)st.st_size < device->data_offset_bytes + data_bytes;
 }
 
 void md_device_prepare_write(struct md_device *device)

@@ -42,6 +42,10 @@ _Static_assert(sizeof(((struct member *)NULL)->cause) == MEMBER_CAUSE_BYTES, "co
  * knows the array yet). */
 void member_move(struct member *member, uint32_t slot, enum member_state to, const char *cause);
 
+/* Whether the file is shorter now than its `data_bytes` of data need: somebody cut it under us. A
+ * write would make it grow again, with holes for what was lost, and nobody would ever know. */
+bool md_device_is_cut(const struct md_device *device, uint64_t data_bytes);
+
 /* Prepares the write of `device->super` as it now stands; submits nothing. */
 void md_device_prepare_write(struct md_device *device);
 /* Reads and decodes the superblock; waits. md_super_decode's errors, or the read's. */

@@ -213,13 +213,32 @@ static void finish_row(struct write_out *out, struct stripe_head *head, bool ali
     row_cell_unlock(cache->cells, &head->cell);
 }
 
+/* Before anything makes them whole again, as far as can be seen. */
+static int fault_cut_members(struct array *array, struct io_queue *queue)
+{
+    uint64_t data_bytes = array->geometry.rows * BLOCK_BYTES;
+    int error = 0;
+
+    for (uint32_t slot = 0; slot < array->geometry.slots && error == 0; slot++) {
+        if (array_slot_takes_writes(array, slot) &&
+            md_device_is_cut(&array->members[slot].device, data_bytes)) {
+            array_count_error(array, slot, true);
+            error = array_member_fault(array, queue, slot, "its file was cut short");
+        }
+    }
+    return error;
+}
+
 int stripes_write_out(struct stripe_cache *cache,
                       struct io_queue *queue,
                       struct stripe_head **heads,
                       uint32_t count)
 {
     struct write_out out = {.cache = cache, .queue = queue, .heads = heads, .count = count};
-    int due = array_record_losses(cache->array, queue);
+    int due = fault_cut_members(cache->array, queue);
+    if (due == 0) {
+        due = array_record_losses(cache->array, queue);
+    }
     bool alive = due == 0;
 
     if (is_full_disk(due)) {

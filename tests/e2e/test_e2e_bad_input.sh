@@ -105,6 +105,18 @@ claim "the newer file is there" grep -qx new "$mnt/new"
 claim "status says degraded" bash -c "'$R5FS' status --check '$mnt'; [ \$? -eq 10 ]"
 claim "unmount with the stale member" unmount_array
 
+# --- a member's file cut short under the mount: what it held must not come back as zeros
+reset_disks
+claim "mount for the cut member" mount_dir
+truncate -s 0 "$work/disks/d1"
+claim "writing goes on" dd if=/dev/zero of="$mnt/later" bs=64k count=400 conv=fsync status=none
+claim "unmount with the cut member" unmount_array
+claim "everything reads back without it" bash -c "
+    '$R5FS' mount '$work/disks' '$mnt' -o degraded && rm '$mnt/later'"
+claim "the cut member is not used" bash -c "'$R5FS' status --check '$mnt'; [ \$? -eq 10 ]"
+claim "the bytes are the same" [ "$(tree_sum)" = "$sum" ]
+claim "unmount without the cut member" unmount_array
+
 # --- somebody else's array: made by a kernel, its log not empty, no r5fs filesystem on it
 mkdir "$work/others"
 zstd -dqc "$lib_dir/../../golden/f2/images.tar.zst" | tar -C "$work/others" -xSf -
