@@ -36,16 +36,21 @@
  *     into an empty journal: 4 * (data_step + meta_step) + 1 + FIXED <= ring (asserted), and
  *     data_step + meta_step <= images_max.
  * With kernel_safe all wait, as if for transaction room, while the gate of log_rows.c is shut.
- * Classes (data; with metadata) are first in, first out each. Between the two, who parked first
- * goes first to images and log space, so a large request is not starved by small ones; one that
- * waits for transaction room stands before nobody. Write-out takes nothing from here: its buffers,
- * unit and log space are its own.
+ * Classes (who retires writes; with metadata; data) are first in, first out each, and served in
+ * this order. Between the last two, who parked first goes first to the images or the log space
+ * that it lacks (base/reservation.h: one collects), so a large request is not starved by small
+ * ones; one that waits for transaction room stands before nobody. Write-out takes none of these:
+ * its log space is in JR, and its unit and buffers no user can have. It stands in the first class
+ * only when a fault plan refuses them, or a unit of one pool is in another's hands for a moment.
  * When write-out cannot go on, waiting would have no end: the array failed -> -EIO, the journal
  * failed -> -EROFS, for all and from then on. No space on a member's host -> -ENOSPC, only rows
  * that cannot be filled hold what is used -> -EIO: for who stands first and lacks images or log
- * space,
- * and not before everything else that gives some back is over: commits, and operations that run.
+ * space, and not before everything else that gives some back is over: commits, and operations that
+ * run.
  * Who lacks room in the transaction waits on: a commit needs no write-out.
+ *
+ * After the journal failed JR is not kept any more: what the failed batch took stays counted, and
+ * nothing is granted.
  *
  * Who frees, serves: log_space_serve is called with j->lock held wherever one of the sums went
  * down.
