@@ -3,8 +3,8 @@
  * Reservations and the no-space lists. The invariant, the classes and the liveness argument stand
  * in log_space.h.
  *
- *   journal_reserve -> collector (base) -> log_space_serve -> granted  (at once where there is room)
- *                                             ^ every place that frees calls it, in j->lock
+ *   journal_reserve -> collector -> log_space_serve -> granted         (at once where there is room)
+ *                                   ^ every place that frees calls it, in j->lock
  *
  * The images are promised by their pool. The blocks of the log and the room in the transaction are
  * credits, whose sums are kept here: show_credits brings the two pools that stand for them up to

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Running dry, in every way there is: fault plans on each pool of the write path, one io unit in all,
- * the smallest ring and cache. Each run must end (no stripe parked for ever), with every byte right
- * and nobody left on the no-space list.
+ * Running dry, in every way there is: fault plans on each pool of the write path, one io unit in
+ * all, the smallest ring and cache. Each run must end (no stripe parked for ever), with every byte
+ * right and nobody left on the no-space list.
  */
 #include <check.h>
 #include <errno.h>
@@ -167,9 +167,9 @@ static void wait_until_parked(struct model *m, enum journal_lack lack)
     }
 }
 
-/* raid5-cache, December 2015: raid5d slept in the io unit's allocation, and raid5d alone could retire
- * the stripes that held the units. The log thread stands on the list instead, awake: it goes on
- * serving others. */
+/* raid5-cache, December 2015: raid5d slept in the io unit's allocation, and raid5d alone could
+ * retire the stripes that held the units. The log thread stands on the list instead, awake: it goes
+ * on serving others. */
 START_TEST(the_log_thread_without_a_unit_stands_on_the_list_and_stays_awake)
 {
     struct journal_reservation reservation = {0};
@@ -231,8 +231,8 @@ static void commit_main(void *context)
     io_queue_close(committer->queue);
 }
 
-/* The rescuer that waits for itself: who leads a commit and finds no unit holds neither the lead nor
- * the role while it waits. */
+/* The rescuer that waits for itself: who leads a commit and finds no unit holds neither the lead
+ * nor the role while it waits. */
 START_TEST(a_leader_without_a_unit_waits_holding_nothing)
 {
     struct committer committer = {.result = 1};
