@@ -3,7 +3,7 @@
  * Reservations and the no-space lists. The invariant, the classes and the liveness argument stand
  * in log_space.h.
  *
- *   journal_reserve -> collector -> log_space_serve -> granted         (at once where there is room)
+ *   journal_reserve -> collector -> log_space_serve -> granted      (at once where there is room)
  *                                   ^ every place that frees calls it, in j->lock
  *
  * The images are promised by their pool. The blocks of the log and the room in the transaction are
