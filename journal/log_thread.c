@@ -44,7 +44,6 @@
 #define QUEUE_DEPTH   256u
 #define IDLE_NS       1000000000ull
 #define NS_PER_MS     1000000ull
-#define FAULT_LOOK_NS 1000000ull
 #define NO_DEADLINE   UINT64_MAX
 #define HIGH_EIGHTHS  4u
 #define LOW_EIGHTHS   3u
@@ -320,9 +319,7 @@ static void run(struct journal *j)
         bool all = log_space_wants_room(j) || log_is_to_be_empty(j);
 
         work = log_thread_choose(j, env_now_ns(), &deadline);
-        if (work == LOG_WORK_WAIT && pool_faults_active()) {
-            deadline = min_u64(deadline, env_now_ns() + FAULT_LOOK_NS);
-        }
+        deadline = pool_faults_deadline(deadline);
         if (work == LOG_WORK_WAIT && deadline == NO_DEADLINE) {
             env_cond_wait(&j->thread.wake, &j->lock);
         } else if (work == LOG_WORK_WAIT) {

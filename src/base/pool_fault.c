@@ -6,7 +6,10 @@
  *   "io unit:percent:50:7"  ->  each try is refused with 50 %, the same ones for the same seed
  *
  * A made-up refusal frees nothing, so nothing would ever wake who was refused: owners of wait lists
- * look again while pool_faults_active(), the pools' own waiters are served by pool_faults_tick().
+ * look again while pool_faults_active(), the pools' own waiters are served by
+ * pool_faults_tick(). The log thread calls it when it has nothing to do; who sleeps for a pool
+ * calls it, too: the log thread may be waiting for a lock that the sleeper holds, and a read-only
+ * mount has no log thread.
  * What was promised or is sure by the sizes (pool_get_reserved, pool_get_sure) is never refused.
  *
  * Invariant: PF1 plans is the number of pools whose plan is not NONE.
@@ -19,6 +22,7 @@
 #include <string.h>
 
 #include "pool_internal.h"
+#include "r5fs/base/units.h"
 
 #define PERCENT    100u
 #define NAME_BYTES 64
@@ -26,6 +30,7 @@
 #define FIELDS_MIN 3
 
 #define TICKS_UNTIL_FREE 5u
+#define LOOK_AGAIN_NS    UINT64_C(1000000)
 #define SPLITMIX_STEP    UINT64_C(0x9e3779b97f4a7c15)
 
 static _Atomic unsigned plans;
@@ -104,6 +109,11 @@ void pool_fault_set(struct pool *pool, const struct pool_fault *plan)
 bool pool_faults_active(void)
 {
     return atomic_load(&plans) > 0;
+}
+
+uint64_t pool_faults_deadline(uint64_t deadline_ns)
+{
+    return pool_faults_active() ? min_u64(deadline_ns, env_now_ns() + LOOK_AGAIN_NS) : deadline_ns;
 }
 
 /* Waiters are told without the registry's lock: they may do what they like. So one pool after the

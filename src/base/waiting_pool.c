@@ -35,6 +35,19 @@ void waiting_pool_fini(struct waiting_pool *pool)
     env_mutex_fini(&pool->lock);
 }
 
+/* [lock] What a fault plan refused is given back by nobody: then it looks again. */
+static void sleep_once(struct waiting_pool *pool)
+{
+    if (!pool_faults_active()) {
+        env_cond_wait(&pool->served, &pool->lock);
+        return;
+    }
+    (void)env_cond_wait_until(&pool->served, &pool->lock, pool_faults_deadline(UINT64_MAX));
+    env_mutex_unlock(&pool->lock);
+    pool_faults_tick();
+    env_mutex_lock(&pool->lock);
+}
+
 static void wake_sleeper(struct pool_waiter *waiter, void *object)
 {
     struct sleeper *sleeper = container_of(waiter, struct sleeper, waiter);
@@ -56,7 +69,7 @@ void *waiting_pool_get_wait(struct waiting_pool *pool)
     if (object == NULL) {
         env_mutex_lock(&pool->lock);
         while (sleeper.object == NULL) {
-            env_cond_wait(&pool->served, &pool->lock);
+            sleep_once(pool);
         }
         object = sleeper.object;
         env_mutex_unlock(&pool->lock);

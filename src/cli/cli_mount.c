@@ -14,7 +14,7 @@ const struct cli_option cli_mount_options[] = {
     {"options",
      'o',
      CLI_LIST,
-     "ro, degraded, norecovery, memory=256M, io_units=N, stripes=N, commit=5, watchdog=30, "
+     "ro, degraded, norecovery, memory=256M, io_units=1..64, stripes=N, commit=5, watchdog=30, "
      "allow_other, "
      "threads=N, backend=uring|threads, kernel_safe, ... comma-joined"},
     {"verbose", 'v', NULL, "accepted for mount(8)"},

@@ -29,7 +29,7 @@
 #define COMMIT_DEFAULT_MS    5000u
 #define COMMIT_SECONDS_MAX   300u
 #define IO_UNITS_DEFAULT     8u
-#define IO_UNITS_MIN         2u
+#define IO_UNITS_MIN         1u
 #define IO_UNITS_MAX         64u
 #define THREADS_MIN          2u
 #define THREADS_MAX          64u

@@ -2,7 +2,8 @@
 /*
  * Up and down.
  *
- *   arena -> array assembled -> workers started -> writing started -> journal open (recovery)
+ *   arena -> array assembled -> workers started -> all looked at -> writing started -> journal open
+ * (recovery)
  *         -> filesystem mounted -> arena sealed -> session mounted, INIT answered
  *   and down: session ended -> workers joined -> filesystem unmounted -> journal closed (all
  * written
@@ -32,6 +33,7 @@
 
 #include "mount_table.h"
 #include "r5fs/base/msg.h"
+#include "r5fs/base/pool.h"
 #include "r5fs/base/watch.h"
 #include "r5fs/raid/stripe.h"
 
@@ -48,6 +50,7 @@
 #define RESERVE_BYTES (4ull * 1024 * 1024)
 /* Longer lists of paths are shown by the array's name: options travel in one page. */
 #define SOURCE_BYTES_MAX 1024u
+#define FAULT_PLAN_BYTES 128
 
 R5_PRINTF(2, 3) static void say_why(struct serve *serve, const char *format, ...)
 {
@@ -297,7 +300,7 @@ static int open_journal(struct serve *serve)
     };
     int err = 0;
     if (!serve->read_only && !options->accept_damaged_log) {
-        err = fs_look(serve->array, &serve->thread, serve->why);
+        err = fs_look_mount(serve->array, &serve->thread, fs_memory(serve), serve->why);
     }
     if (err != 0) {
         return err;
@@ -367,6 +370,36 @@ static int mount_session(struct serve *serve)
     return err;
 }
 
+#ifdef R5FS_DEBUG_CHECKS
+/* For tests (docs/TESTING.md, "Fault plans"): each pool is there by now. */
+static int set_pool_faults(struct serve *serve)
+{
+    char plan[FAULT_PLAN_BYTES];
+    const char *text = getenv("R5FS_POOL_FAULTS");
+    const char *next = text == NULL || text[0] == '\0' ? NULL : text;
+
+    while (next != NULL) {
+        size_t length = strcspn(next, ",");
+        int written = snprintf(plan, sizeof(plan), "%.*s", (int)min_u64(length, INT_MAX), next);
+        if (written < 0 || (size_t)written >= sizeof(plan) || pool_fault_parse(plan) != 0) {
+            say_why(serve,
+                    "R5FS_POOL_FAULTS: '%s' is no plan for a pool (hint: NAME:KIND:K[:SEED])",
+                    plan);
+            return -EINVAL;
+        }
+        msg_info("mount", "fault plan '%s'", plan);
+        next = next[length] == ',' ? next + length + 1 : NULL;
+    }
+    return 0;
+}
+#else
+static int set_pool_faults(struct serve *serve)
+{
+    (void)serve;
+    return 0;
+}
+#endif
+
 /* Before there is anything to watch: a recovery that stands still is to be seen, too. */
 static void start_watchdog(const struct serve *serve)
 {
@@ -397,6 +430,9 @@ static int start_all(struct serve *serve)
     }
     if (err == 0) {
         arena_seal(&serve->arena);
+        err = set_pool_faults(serve);
+    }
+    if (err == 0) {
         err = mount_session(serve);
     }
     return err;

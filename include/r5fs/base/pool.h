@@ -153,6 +153,8 @@ R5_MUST_CHECK int pool_fault_parse(const char *text);
 /* Whether some pool has a plan: then owners of wait lists must look again now and then, because a
  * refusal that was made up frees nothing. */
 bool pool_faults_active(void);
+/* The deadline of such an owner: as given, sooner while some pool has a plan. */
+uint64_t pool_faults_deadline(uint64_t deadline_ns);
 /* Serves those whom a plan left waiting beside free objects. */
 void pool_faults_tick(void);
 

@@ -71,7 +71,7 @@ struct journal_mark {
 struct journal_options {
     struct arena *arena;         /* everything that lives as long as the journal */
     uint64_t memory_bytes;       /* share of memory= for images, encode buffers and io units */
-    uint32_t io_units;           /* 0: default 8; 2 to 64 */
+    uint32_t io_units;           /* 0: default 8; 1 to 64 */
     uint32_t images_max;         /* 0: as memory allows; tests make it small */
     uint32_t commit_interval_ms; /* default 5000 */
     bool write_through;

@@ -319,6 +319,20 @@ START_TEST(sleepers_are_all_served_and_never_more_than_there_are_objects)
 }
 END_TEST
 
+/* The log thread ticks, too, but it may be waiting for a lock that the sleeper holds. */
+START_TEST(a_sleeper_that_a_plan_refused_looks_again_by_itself)
+{
+    waiting_pool_init(&sleepy, &arena, &shape);
+    ck_assert_int_eq(pool_fault_parse("p:once:1"), 0);
+    void *object = waiting_pool_get_wait(&sleepy);
+
+    ck_assert_uint_eq(sleepy.pool.stats.injected, 1);
+    waiting_pool_put(&sleepy, object);
+    waiting_pool_fini(&sleepy);
+    pool_fault_set(&pool, NULL);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("pool_waiters");
@@ -346,6 +360,7 @@ int main(void)
                         0,
                         (int)(sizeof(not_plans) / sizeof(not_plans[0])));
     tcase_add_test(use, sleepers_are_all_served_and_never_more_than_there_are_objects);
+    tcase_add_test(use, a_sleeper_that_a_plan_refused_looks_again_by_itself);
     suite_add_tcase(suite, use);
     return kit_run(suite);
 }

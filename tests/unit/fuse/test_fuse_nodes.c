@@ -141,6 +141,19 @@ START_TEST(a_full_table_refuses_after_its_time)
 }
 END_TEST
 
+/* However many park: a fault plan alone keeps nobody from reading the forgets. */
+START_TEST(a_refusal_that_a_plan_made_up_is_looked_at_again)
+{
+    nodes.waiters_max = 0;
+    uint64_t begin = env_now_ns();
+    ck_assert_int_eq(pool_fault_parse("fuse node:once:1"), 0);
+    ck_assert_int_eq(fuse_nodes_prepare(&nodes, &spare, LONG_WAIT_NS), 0);
+    ck_assert_uint_lt(env_now_ns() - begin, LONG_WAIT_NS / 2);
+    ck_assert_uint_eq(nodes.pool.stats.injected, 1);
+    pool_fault_set(&nodes.pool, NULL);
+}
+END_TEST
+
 static void forget_later(void *context)
 {
     (void)context;
@@ -308,6 +321,7 @@ int main(void)
     tcase_add_test(table, an_unlinked_inode_that_the_kernel_does_not_know_is_the_callers_to_evict);
     tcase_add_test(table, readdirplus_gets_no_new_counts_above_three_quarters);
     tcase_add_test(table, a_full_table_refuses_after_its_time);
+    tcase_add_test(table, a_refusal_that_a_plan_made_up_is_looked_at_again);
     tcase_add_test(table, a_forget_serves_who_waits_for_a_node);
     tcase_add_test(table, no_more_may_park_than_leaves_readers_for_the_forgets);
     tcase_add_test(table, settling_waits_for_evictions_and_says_that_there_was_one);

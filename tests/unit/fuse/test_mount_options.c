@@ -96,7 +96,7 @@ START_TEST(a_wrong_value_is_refused_by_name)
     refuse_naming("commit=", "commit");
     refuse_naming("watchdog=-1", "watchdog");
     refuse_naming("watchdog=100000", "watchdog");
-    refuse_naming("io_units=1", "io_units");
+    refuse_naming("io_units=0", "io_units");
     refuse_naming("io_units=65", "io_units");
     refuse_naming("stripes=127", "128");
     refuse_naming("memory=1M", "at least 48M");
