@@ -7,9 +7,10 @@
  *   write, direct    TRANSFER* -> DONE
  *   write, buffered  TRANSFER* -> WRITE_BACK -> DONE
  *
- * TRANSFER repeats after a short transfer and after EINTR or EAGAIN. WRITE_BACK waits until the
- * pages of the request are on their way out of the page cache and drops them: so the dirty pages
- * of a buffered file never exceed what is in flight.
+ * TRANSFER repeats after a short transfer. Any step does after EINTR or EAGAIN, but IO_TRIES_MAX
+ * times in a row at most: then it is -EIO. WRITE_BACK waits until the pages of the request are on
+ * their way out of the page cache and drops them: so the dirty pages of a buffered file never
+ * exceed what is in flight.
  */
 #ifndef R5FS_RAID_MEMBER_BACKEND_H
 #define R5FS_RAID_MEMBER_BACKEND_H
@@ -29,6 +30,9 @@ enum io_step {
     (SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER)
 /* How long IO_STEP_PAUSE waits. */
 #define IO_PAUSE_NS UINT64_C(1000000)
+/* How often EINTR and EAGAIN may answer one step in a row, and how often EINTR without a pause. */
+#define IO_TRIES_MAX     5000u
+#define IO_TRIES_AT_ONCE 16u
 
 /* Called once by a backend when it takes the request. */
 void io_request_begin(struct io_request *request);

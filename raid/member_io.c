@@ -16,7 +16,8 @@
  *
  * Happy path: one request, one system call, `done`.
  * Failure modes: an end of file inside a request is -EIO; O_DIRECT refused by the probe leaves the
- * file buffered and says so; other errors are the caller's to judge.
+ * file buffered and says so; a step that is put off again and again is -EIO (IO_TRIES_MAX); other
+ * errors are the caller's to judge.
  * Thread: io_file_* and io_backend_* at start; the rest on the queue's owner.
  */
 #include "r5fs/raid/member_io.h"
@@ -188,6 +189,7 @@ void io_drain(struct io_queue *queue)
 void io_request_begin(struct io_request *request)
 {
     request->backend.transferred_bytes = 0;
+    request->backend.tries = 0;
 }
 
 void io_request_finish(struct io_queue *queue, struct io_request *request)
@@ -298,12 +300,14 @@ enum io_step io_request_absorb(struct io_request *request, int64_t result)
 {
     enum io_step step = io_request_step(request);
 
-    if (result == -EINTR) {
-        return step;
+    if (result == -EINTR || result == -EAGAIN) {
+        if (++request->backend.tries > IO_TRIES_MAX) {
+            return io_request_end(request, -EIO);
+        }
+        return result == -EAGAIN || request->backend.tries > IO_TRIES_AT_ONCE ? IO_STEP_PAUSE
+                                                                              : step;
     }
-    if (result == -EAGAIN) {
-        return IO_STEP_PAUSE;
-    }
+    request->backend.tries = 0;
     if (step == IO_STEP_WRITE_BACK) {
         return io_request_absorb_write_back(request, (int)result);
     }

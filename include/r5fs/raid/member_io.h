@@ -63,6 +63,7 @@ struct io_request {
     struct {             /* the backend's own */
         uint64_t transferred_bytes;
         uint64_t started_ns;
+        uint32_t tries;                   /* put off so often in a row */
         struct iovec rest[IO_IOVECS_MAX]; /* after a short transfer */
     } backend;
 };
