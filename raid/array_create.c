@@ -22,6 +22,7 @@
 
 #include "member.h"
 #include "r5fs/base/env.h"
+#include "r5fs/base/line.h"
 #include "r5fs/raid/array.h"
 
 #define MIB_BYTES            UINT64_C(1048576)
@@ -33,7 +34,6 @@
 #define CHECKSUM_SHARE       1024u
 #define JOURNAL_OFFSET_BYTES MIB_BYTES
 #define JOURNAL_RING_MIN     MIB_BYTES /* what a log needs to run is the journal's to say */
-#define CHUNK_SECTORS_MAX    (UINT32_C(1) << 17) /* 64 MiB */
 #define FRONT_BYTES          65536u /* written by create: boot block, superblock, bad-block list */
 #define FIRST_EVENTS         0u
 
@@ -43,9 +43,8 @@ static int refuse(char *out_why, int error, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    int written = vsnprintf(out_why, ARRAY_WHY_BYTES, format, args);
+    line_format_list(out_why, ARRAY_WHY_BYTES, format, args);
     va_end(args);
-    R5_CHECK(written >= 0);
     return error;
 }
 
@@ -60,7 +59,8 @@ static int check_shape(const struct array_create *create, char *out_why)
                       MEMBERS_MAX);
     }
     uint32_t chunk = create->chunk_sectors;
-    if (chunk < BLOCK_SECTORS || chunk > CHUNK_SECTORS_MAX || (chunk & (chunk - 1)) != 0) {
+    if (chunk < BLOCK_SECTORS || chunk > ARRAY_CHUNK_MAX / SECTOR_BYTES ||
+        (chunk & (chunk - 1)) != 0) {
         return refuse(out_why,
                       -EINVAL,
                       "chunk of %" PRIu64

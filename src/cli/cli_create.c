@@ -37,7 +37,7 @@ enum {
 
 const struct cli_option cli_create_options[] = {
     {"dry-run", 0, NULL, "say what would be made, change nothing"},
-    {"chunk", 0, "SIZE", "chunk, a power of two from 4K (default 64K)"},
+    {"chunk", 0, "SIZE", "chunk, a power of two from 4K to 64M (default 64K)"},
     {"layout",
      0,
      "NAME",
@@ -97,8 +97,8 @@ static int parse_shape(const struct cli_args *args, struct create *create)
     if (code != EXIT_OK) {
         return code;
     }
-    if (chunk < BLOCK_BYTES || (chunk & (chunk - 1)) != 0 || chunk > (1ull << 30)) {
-        return usage("chunk", args->values[OPTION_CHUNK], "must be a power of two from 4K to 1G");
+    if (chunk < BLOCK_BYTES || (chunk & (chunk - 1)) != 0 || chunk > ARRAY_CHUNK_MAX) {
+        return usage("chunk", args->values[OPTION_CHUNK], "must be a power of two from 4K to 64M");
     }
     create->array.chunk_sectors = (uint32_t)(chunk / SECTOR_BYTES);
     create->array.layout = LAYOUT_LEFT_SYMMETRIC;
@@ -127,6 +127,9 @@ static int parse_identity(const struct cli_args *args, struct create *create)
     const char *uuid = args->values[OPTION_UUID];
     if (uuid != NULL && uuid_parse(uuid, &create->array.uuid) != 0) {
         return usage("uuid", uuid, "not a uuid");
+    }
+    if (uuid_equal(&create->array.uuid, &(struct uuid){{0}})) {
+        return usage("uuid", uuid, "all zeros is no array's uuid");
     }
     create->format.uuid = uuid_make_random();
     create->format.root_uid = (uint32_t)getuid();

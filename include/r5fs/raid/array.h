@@ -23,6 +23,7 @@
 #define ARRAY_NAME_BYTES 33
 #define ARRAY_WHY_BYTES  512
 #define ARRAY_NO_SLOT    UINT32_MAX
+#define ARRAY_CHUNK_MAX  (UINT32_C(64) << 20)    /* bytes, of an array that is made */
 #define ARRAY_FILES_MAX  (MEMBERS_MAX + 1u + 8u) /* members, journal, a few that turn out foreign */
 
 /* See member_state.c for the table of moves. */
