@@ -38,6 +38,11 @@ static bool how_writes(enum fs_open_how how)
     return how == FS_OPEN_WRITE || how == FS_OPEN_CHECK_WRITE;
 }
 
+static bool how_judges_for_writing(enum fs_open_how how)
+{
+    return how_writes(how) || how == FS_OPEN_LOOK;
+}
+
 static bool how_checks(enum fs_open_how how)
 {
     return how == FS_OPEN_CHECK_READ || how == FS_OPEN_CHECK_WRITE;
@@ -60,7 +65,7 @@ static int open_copy(struct fs *fs,
     if (error != 0) {
         return error;
     }
-    if (how == FS_OPEN_WRITE && (copy.flags & FS_SUPER_MOUNTED) != 0) {
+    if ((how == FS_OPEN_WRITE || how == FS_OPEN_LOOK) && (copy.flags & FS_SUPER_MOUNTED) != 0) {
         return -EUCLEAN; /* out_why keeps what is wrong with the super */
     }
     msg_warn(
@@ -99,7 +104,7 @@ static int open_super(struct fs *fs,
                            " (hint: r5fs check -y)"); /* cut short at worst */
         }
     }
-    if (error == 0 && how_writes(how) && fs->super.features_ro != 0) {
+    if (error == 0 && how_judges_for_writing(how) && fs->super.features_ro != 0) {
         (void)snprintf(out_why,
                        FS_WHY_BYTES,
                        "made by a newer r5fs, writing is not safe (features 0x%llx; hint: -o ro)",

@@ -50,6 +50,7 @@ struct fs {
 enum fs_open_how {
     FS_OPEN_WRITE,
     FS_OPEN_READ,
+    FS_OPEN_LOOK,        /* fs_look_mount: judges as WRITE, writes nothing */
     FS_OPEN_CHECK_READ,  /* fsck -n: as READ, tolerant of a bad super where the copy is good */
     FS_OPEN_CHECK_WRITE, /* fsck -y: transactions work, nothing is finished or marked */
 };

@@ -116,6 +116,11 @@ R5_MUST_CHECK int fs_judge_log(void *context,
 /* Before journal_open() for writing, which changes the array: -EMEDIUMTYPE when it holds no r5fs
  * filesystem for sure. `out_why` (FS_WHY_BYTES) says so. */
 R5_MUST_CHECK int fs_look(struct array *array, struct fs_thread *thread, char *out_why);
+/* As fs_look, before a mount for writing: also what journal_open() and fs_mount() would refuse
+ * because of the log, the super or the root directory, with their errors. Takes and gives back
+ * memory of its own, for metadata `buffer_bytes` at most. */
+R5_MUST_CHECK int
+fs_look_mount(struct array *array, struct fs_thread *thread, uint64_t buffer_bytes, char *out_why);
 
 /* The journal is open (recovered). Finishes orphans unless read_only. -EUCLEAN with the address in
  * `out_why`; -EMEDIUMTYPE when the volume holds no r5fs filesystem. Registers as journal client. */
