@@ -21,15 +21,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "r5fs/base/line.h"
+
 #define EVENTS_BEHIND_MAX 1u /* a torn round of superblock writes leaves no more */
 
 int assembly_refuse(struct assembly *assembly, int error, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    int written = vsnprintf(assembly->out_why, ARRAY_WHY_BYTES, format, args);
+    line_format_list(assembly->out_why, ARRAY_WHY_BYTES, format, args);
     va_end(args);
-    R5_CHECK(written >= 0);
     return error;
 }
 
@@ -37,9 +38,8 @@ void candidate_set_problem(struct candidate *candidate, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    int written = vsnprintf(candidate->why, sizeof(candidate->why), format, args);
+    line_format_list(candidate->why, sizeof(candidate->why), format, args);
     va_end(args);
-    R5_CHECK(written >= 0);
 }
 
 /* ---- open and read ------------------------------------------------------------------------- */

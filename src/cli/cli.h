@@ -16,6 +16,7 @@
 #define CLI_OPTIONS_MAX 16u
 #define CLI_WORDS_MAX   64u
 #define CLI_WHY_BYTES   512
+#define CLI_LINE_BYTES  12288 /* two paths in full */
 #define CLI_LIST_BYTES  4096
 
 enum cli_exit {

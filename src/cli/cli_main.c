@@ -15,6 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "r5fs/base/line.h"
+
 static const struct cli_option no_options[] = {{NULL, 0, NULL, NULL}};
 
 const struct cli_command cli_commands[] = {
@@ -104,12 +106,12 @@ const struct cli_command *cli_find_command(const char *name)
 
 void cli_error(const char *format, ...)
 {
+    char line[CLI_LINE_BYTES];
     va_list args;
     va_start(args, format);
-    (void)fputs("r5fs: ", stderr); /* nowhere left to report a broken stderr */
-    (void)vfprintf(stderr, format, args);
-    (void)fputc('\n', stderr);
+    line_format_list(line, sizeof(line), format, args);
     va_end(args);
+    (void)fprintf(stderr, "r5fs: %s\n", line); /* nowhere left to report a broken stderr */
 }
 
 int cli_usage_error(const struct cli_command *command, const char *format, ...)
@@ -117,7 +119,7 @@ int cli_usage_error(const struct cli_command *command, const char *format, ...)
     char why[CLI_WHY_BYTES];
     va_list args;
     va_start(args, format);
-    (void)vsnprintf(why, sizeof(why), format, args); /* a cut message is still one */
+    line_format_list(why, sizeof(why), format, args);
     va_end(args);
     if (strstr(why, "(hint: ") != NULL) {
         cli_error("%s: %s", command->name, why);

@@ -22,6 +22,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include "r5fs/base/line.h"
 #include "r5fs/fuse/fuse.h"
 
 #define WATCHDOG_DEFAULT_S   30u
@@ -40,7 +41,7 @@ R5_PRINTF(2, 3) static int refuse(char *out_why, const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    (void)vsnprintf(out_why, FUSE_SERVE_WHY_BYTES, format, args); /* a cut text is still a text */
+    line_format_list(out_why, FUSE_SERVE_WHY_BYTES, format, args);
     va_end(args);
     return -EINVAL;
 }

@@ -2,8 +2,8 @@
 /*
  * Up and down.
  *
- *   arena -> array assembled -> workers started -> all looked at -> writing started -> journal open
- * (recovery)
+ *   arena -> array assembled -> workers started -> log and filesystem looked at
+ *         -> writing started -> journal open (recovery)
  *         -> filesystem mounted -> arena sealed -> session mounted, INIT answered
  *   and down: session ended -> workers joined -> filesystem unmounted -> journal closed (all
  * written
@@ -32,6 +32,7 @@
 #include <unistd.h>
 
 #include "mount_table.h"
+#include "r5fs/base/line.h"
 #include "r5fs/base/msg.h"
 #include "r5fs/base/pool.h"
 #include "r5fs/base/watch.h"
@@ -57,7 +58,7 @@ R5_PRINTF(2, 3) static void say_why(struct serve *serve, const char *format, ...
     va_list args;
 
     va_start(args, format);
-    (void)vsnprintf(serve->why, sizeof(serve->why), format, args); /* a cut text is still a text */
+    line_format_list(serve->why, sizeof(serve->why), format, args);
     va_end(args);
 }
 

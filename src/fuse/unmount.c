@@ -30,6 +30,7 @@
 #include "bounded_call.h"
 #include "control_client.h"
 #include "r5fs/base/env.h"
+#include "r5fs/base/line.h"
 #include "r5fs/base/units.h"
 
 #define EXIT_CODE_FAILED      1
@@ -54,7 +55,7 @@ R5_PRINTF(3, 4) static int fail(int code, char *out_why, const char *format, ...
     va_list args;
 
     va_start(args, format);
-    (void)vsnprintf(out_why, FUSE_SERVE_WHY_BYTES, format, args); /* a cut text is still a text */
+    line_format_list(out_why, FUSE_SERVE_WHY_BYTES, format, args);
     va_end(args);
     return code;
 }

@@ -135,6 +135,41 @@ dd if=/dev/zero of="$work/disks/d0" bs=4096 seek=$((data_offset / 4096)) count=1
 claim_exit "one whose first super is gone is known by its copy" 1 "$R5FS" check "$work/disks" -y
 still_good "a lost super"
 
+# --- a filesystem that cannot be mounted: refusing it changes nothing
+damage_blocks() { # MAGIC [ADDRESS]: inverts a byte in each such block on the members, prints these
+    python3 - "$@" "$work"/disks/d? <<'END'
+import struct, sys
+magic, wanted = sys.argv[1].encode(), sys.argv[2]
+for path in sys.argv[3:]:
+    with open(path, "r+b") as member:
+        at = 0
+        while block := member.read(4096):
+            if block[:4] == magic and wanted in ("any", str(struct.unpack_from("<Q", block, 8)[0])):
+                member.seek(at + 200)
+                member.write(bytes([block[200] ^ 255]))
+                member.seek(at + 4096)
+                print(path.rsplit("/", 1)[1])
+            at += 4096
+END
+}
+refused_unchanged() { # NAME DAMAGED: neither a plain mount nor a degraded one changes a byte
+    local before spare
+    before=$(sha256sum "$work"/disks/*)
+    spare=$(printf '%s\n' d0 d1 d2 d3 | grep -vxF "$2" | head -1) # without it the damage is still met
+    claim "$1: there is something damaged" [ -n "$2" ]
+    claim_exit "$1: not mounted" 6 mount_dir
+    claim "$1: nothing was changed by refusing" [ "$(sha256sum "$work"/disks/*)" = "$before" ]
+    mv "$work/disks/$spare" "$work/away"
+    claim_exit "$1: not mounted degraded" 6 mount_dir -o degraded
+    mv "$work/away" "$work/disks/$spare"
+    claim "$1: no member was given up" [ "$(sha256sum "$work"/disks/*)" = "$before" ]
+}
+reset_disks
+root=$("$R5FS" dump tree "$work/disks" | sed -n '1s/^node: block \([0-9]*\) .*/\1/p')
+refused_unchanged "a damaged tree root" "$(damage_blocks R5FN "$root")"
+reset_disks
+refused_unchanged "a damaged super and copy" "$(damage_blocks R5FS any)"
+
 # --- damage
 flip() { # FILE OFFSET: inverts one byte
     local byte
@@ -166,6 +201,31 @@ claim_exit "an unknown command" 2 "$R5FS" frobnicate
 claim_exit "an unknown option" 2 "$R5FS" create --frobnicate
 claim_exit "two members are too few" 2 "$R5FS" create --size 64M "$work/n1" "$work/n2"
 claim_exit "a chunk that is no power of two" 2 "$R5FS" create --chunk 5K --size 64M "$work"/n{1,2,3}
+claim_exit "a chunk above 64M" 2 "$R5FS" create --chunk 128M --size 2G --sparse "$work"/n{1,2,3}
+cp "$work/.out" "$work/said"
+claim "what is said of it and the help name the same limit" bash -c "
+    grep -q 'from 4K to 64M' '$work/said' && '$R5FS' create --help | grep -q 'from 4K to 64M'"
+claim "a chunk of 64M is possible" "$R5FS" create --dry-run --chunk 64M --size 2G "$work"/n{1,2,3}
+claim_exit "a uuid of zeros" 2 "$R5FS" create --uuid 00000000-0000-0000-0000-000000000000 --size 64M "$work"/n{1,2,3}
+said_in_one_line() { # NAME TEXT: what was said last is one line, and this is in it
+    cp "$work/.out" "$work/said"
+    claim "$1: one line" [ "$(wc -l <"$work/said")" -eq 1 ]
+    claim "$1: with the reason" grep -qF -- "$2" "$work/said"
+}
+long=$(printf '%03000d' 0)
+claim_exit "a label of 3000 bytes" 2 "$R5FS" create --label "$long" --size 64M --journal "$work/nj" "$work"/n{1,2,3}
+said_in_one_line "the long label" "32 bytes at most, no slash or line break (hint: "
+claim_exit "a label of several lines" 2 "$R5FS" create --label $'a\nb\tc' --size 64M --journal "$work/nj" "$work"/n{1,2,3}
+said_in_one_line "the label of several lines" "label 'a\x0ab\x09c': 32 bytes at most"
+claim_exit "a mount option of 3000 bytes" 2 mount_dir -o "memory=$long"
+said_in_one_line "the long option" "too long"
+deep=$work/deep
+for _ in {1..12}; do deep=$deep/${long:0:100}; done
+mkdir -p "$deep"
+truncate -s 1M "$deep"/{a,b,c}
+claim_exit "small members deep in directories" 2 "$R5FS" create --journal "$work/nj" --journal-size 8M "$deep"/{a,b,c}
+said_in_one_line "the small members" "(hint: --size)"
+rm -rf "$deep"
 claim_exit "a journal below the least size" 2 "$R5FS" create --size 64M --journal-size 1M "$work"/n{1,2,3}
 claim_exit "create over data is refused" 5 "$R5FS" create "$work"/disks/d{0,1,2,3}
 claim_exit "unmount of what is not mounted" 3 "$R5FS" unmount "$work/disks"
