@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "array_read_job.h"
+#include "r5fs/base/wait_check.h"
 
 #define READ_SETS           8u
 #define SCRATCH_BLOCKS_MIN  64u
@@ -294,6 +295,8 @@ static uint32_t flush_all(struct array *array, struct io_queue *queue)
     struct read_sets *sets = array->read_sets;
     uint32_t asked = array_readable_slots(array);
 
+    /* A fan-out cannot be half allocated: its requests are the array's own, one for each device. */
+    wait_check_forbid_kinds(WAIT_FOR_MEMORY | WAIT_FOR_CELL, "flush of all members");
     for (uint32_t slot = 0; slot < array->geometry.slots; slot++) {
         struct io_request *request = &sets->flushes[slot];
         if (slot_in(asked, slot)) {
@@ -307,6 +310,7 @@ static uint32_t flush_all(struct array *array, struct io_queue *queue)
     while (sets->unflushed > 0) {
         (void)io_wait(queue); /* only a count; results are in the requests */
     }
+    wait_check_allow_kinds("flush of all members");
     return asked;
 }
 

@@ -32,6 +32,7 @@
 
 #include "array_internal.h"
 #include "r5fs/base/msg.h"
+#include "r5fs/base/wait_check.h"
 
 #define FAULT_ROUNDS 2u
 #define DEVICES_MAX  (MEMBERS_MAX + 1u)
@@ -92,6 +93,8 @@ static void fill_common(const struct array *array, struct md_device *device)
 /* Writes, then flushes; every device whose write failed is not flushed. */
 static void round_run(struct array *array, struct round *round, struct io_queue *queue)
 {
+    /* A fan-out cannot be half allocated: the requests and pages are the devices' own. */
+    wait_check_forbid_kinds(WAIT_FOR_MEMORY | WAIT_FOR_CELL, "round of superblocks");
     for (unsigned i = 0; i < round->count; i++) {
         fill_common(array, round->devices[i]);
         md_device_prepare_write(round->devices[i]);
@@ -113,6 +116,7 @@ static void round_run(struct array *array, struct round *round, struct io_queue 
             round->results[i] = round->devices[i]->request.result;
         }
     }
+    wait_check_allow_kinds("round of superblocks");
 }
 
 /* Marks the slot's device faulty in the roles to be written. */

@@ -2,11 +2,13 @@
 /* array_read.c and array_reconstruct.c: what can be known is returned right, the rest is -EIO. */
 #include <check.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "r5fs/base/env.h"
+#include "r5fs/base/wait_check.h"
 #include "volume_kit.h"
 
 #define SCATTERED 300u
@@ -352,6 +354,45 @@ START_TEST(more_readers_than_sets_are_all_served)
 }
 END_TEST
 
+#ifdef R5FS_DEBUG_CHECKS
+
+/* A fan-out that takes for each device in turn: the first requests are under way, and the next one
+ * waits for what they hold (dm's alloc_multiple_bios). Nothing may be taken once it has begun. */
+static bool take_memory(void *context, const struct io_request *request, int *out_result)
+{
+    const enum io_op *op = context;
+
+    (void)out_result;
+    if (request->op == *op) {
+        wait_check_submit(false); /* as between two submissions */
+        wait_check_queued(-1);
+        wait_check_memory(POOL_RANK_ROW_CELL - 1, "a request of its own");
+        wait_check_queued(1);
+        wait_check_submit(true);
+    }
+    return false;
+}
+
+START_TEST(a_flush_of_all_members_takes_nothing_once_it_has_begun)
+{
+    enum io_op op = IO_FLUSH;
+    volume_kit_open(&kit, 4, 64, true);
+    hook_io_set(take_memory, &op);
+    ck_assert_int_ne(array_flush_members(kit.array, kit.queue), 1);
+}
+END_TEST
+
+START_TEST(a_round_of_superblocks_takes_nothing_once_it_has_begun)
+{
+    enum io_op op = IO_WRITE;
+    volume_kit_open(&kit, 4, 64, true);
+    hook_io_set(take_memory, &op);
+    ck_assert_int_ne(array_set_resync_offset(kit.array, kit.queue, 0), 1);
+}
+END_TEST
+
+#endif
+
 static Suite *array_read_suite(void)
 {
     Suite *suite = suite_create("array_read");
@@ -373,6 +414,12 @@ static Suite *array_read_suite(void)
     tcase_add_loop_test(faults, what_a_member_gave_while_it_was_lost_is_not_used, 0, 2);
     tcase_add_test(faults, two_unreadable_members_are_an_error_and_never_wrong_bytes);
     tcase_add_test(faults, a_flush_reaches_every_member_and_faults_the_one_that_fails);
+#ifdef R5FS_DEBUG_CHECKS
+    tcase_add_test_raise_signal(
+        faults, a_flush_of_all_members_takes_nothing_once_it_has_begun, SIGABRT);
+    tcase_add_test_raise_signal(
+        faults, a_round_of_superblocks_takes_nothing_once_it_has_begun, SIGABRT);
+#endif
     suite_add_tcase(suite, whole);
     suite_add_tcase(suite, faults);
     return suite;
