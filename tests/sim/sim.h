@@ -81,6 +81,8 @@ void sim_seal_memory(bool sealed);
 /* An empty disk; all made so far stay. Returns its path. */
 const char *sim_disk_make(unsigned number, uint64_t bytes);
 const char *sim_disk_path(unsigned disk);
+/* No transfer of this seed takes long: for who polls meanwhile. */
+void sim_disk_hurry(void);
 /* Nothing answers any more: every transfer is -EIO, and so is an open (or it is not there). */
 void sim_disk_kill(unsigned disk);
 /* It answers again, with what it had. */

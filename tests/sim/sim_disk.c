@@ -27,6 +27,7 @@
 
 #define PATH_BYTES  32
 #define FLIGHT_MAX  4096u
+#define HURRY_NS    50000u
 #define SLOW_ONE_IN 64u
 #define SLOW_FACTOR 20u
 #define PPM         1000000u
@@ -375,6 +376,11 @@ static unsigned pick_due(void)
         first = earlier ? i : first;
     }
     return first;
+}
+
+void sim_disk_hurry(void)
+{
+    delay_ns_max = delay_ns_max < HURRY_NS ? delay_ns_max : HURRY_NS;
 }
 
 void sim_disk_complete(uint64_t now_ns)

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 
 #include "r5fs/base/env.h"
+#include "sim_dry.h"
 #include "sim_fs_users.h"
 
 #define MEMBERS            3u
@@ -69,7 +70,7 @@ static void open_journal(struct fs_life *life)
     const struct journal_options options = {
         .arena = &life->arena,
         .memory_bytes = MEMORY_BYTES,
-        .io_units = 2,
+        .io_units = fs_scale.io_units,
         .images_max = fs_scale.images,
         .commit_interval_ms = fs_scale.commit_interval_ms,
         .judge_log = fs_judge_log,
@@ -155,12 +156,14 @@ static void run_users(struct fs_life *life)
     if (!life->faulty) {
         sim_expect_no_stall(STALL_NS, "user");
     }
+    dry_begin(life->journal);
     for (unsigned i = 0; i < FS_USERS; i++) {
         fs_must(env_thread_start(&fs_users[i].fiber, "user", fs_user_main, &fs_users[i]), "thread");
     }
     for (unsigned i = 0; i < FS_USERS; i++) {
         env_thread_join(fs_users[i].fiber);
     }
+    dry_end();
     sim_allow_stall();
     sim_seal_memory(false);
     for (unsigned i = 0; i < FS_USERS; i++) {
@@ -273,6 +276,7 @@ static const struct fs_scale scale_small = {
     .operations = 30,
     .cut_steps = 25000,
     .images = 128,
+    .io_units = 2,
     .member_bytes = (3u << 20) + (544u << 10),
     .journal_bytes = 4u << 20,
 };
@@ -287,8 +291,23 @@ static const struct fs_scale scale_wide = {
     .operations = 160,
     .cut_steps = 120000,
     .images = 1200,
+    .io_units = 2,
     .member_bytes = 7u << 20,
     .journal_bytes = 9u << 20,
+};
+
+/* The least of everything that an operation can be done with. */
+static const struct fs_scale scale_least = {
+    .file_bytes = 8 * BLOCK_BYTES,
+    .write_bytes = 9000,
+    .sync_one_in = 1,
+    .other_one_in = 1,
+    .operations = 30,
+    .cut_steps = 25000,
+    .images = 64, /* a rename needs that */
+    .io_units = 1,
+    .member_bytes = (3u << 20) + (544u << 10),
+    .journal_bytes = 4u << 20,
 };
 
 static void prepare(const struct fs_scale *scale)
@@ -302,6 +321,11 @@ static void prepare(const struct fs_scale *scale)
 void fs_prepare_small(void)
 {
     prepare(&scale_small);
+}
+
+void fs_prepare_least(void)
+{
+    prepare(&scale_least);
 }
 
 void fs_prepare_wide(void)
@@ -404,4 +428,45 @@ void fs_run_cut(uint64_t seed)
 void fs_run_cut_member(uint64_t seed)
 {
     live_and_cut(seed, true);
+}
+
+/* ---- running dry ---------------------------------------------------------------------------- */
+
+static void dry_life(uint64_t seed, uint32_t operations_max, bool faulty)
+{
+    struct fs_life life;
+
+    draw(&life, seed);
+    life.operations = (uint32_t)min_u64(life.operations, operations_max);
+    life.stops = false;
+    life.faulty = faulty;
+    (void)sim_world(life_main, &life); /* nobody cuts it */
+}
+
+static void run_dry(uint64_t seed, bool lose_member)
+{
+    struct sim_random faults = {seed ^ STREAM_FAULTS};
+    struct fs_life life;
+    bool chosen = false;
+
+    dry_count();
+    dry_life(seed, UINT32_MAX, false);
+    dry_refuse(seed);
+    if (lose_member) {
+        plan_member(&life, &faults, &chosen);
+    }
+    dry_life(~seed, UINT32_MAX, lose_member);
+    dry_life(seed, 2, lose_member);
+    draw(&life, seed);
+    (void)sim_world(check_main, &life); /* as before */
+}
+
+void fs_run_dry(uint64_t seed)
+{
+    run_dry(seed, false);
+}
+
+void fs_run_dry_member(uint64_t seed)
+{
+    run_dry(seed, true);
 }

@@ -10,8 +10,11 @@
 
 void fs_prepare_small(void);
 void fs_prepare_wide(void);
+void fs_prepare_least(void);
 void fs_run_plain(uint64_t seed);
 void fs_run_cut(uint64_t seed);
 void fs_run_cut_member(uint64_t seed);
+void fs_run_dry(uint64_t seed);
+void fs_run_dry_member(uint64_t seed);
 
 #endif

@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 
 #include "r5fs/base/env.h"
+#include "sim_dry.h"
 
 #define SLEEP_NS_MAX UINT64_C(3000000000)
 
@@ -376,10 +377,11 @@ void fs_user_main(void *context)
         } else if (kind < 5) {
             use_shared_file(user);
         } else if (kind == 5 && sim_one_in(&user->random, 4)) {
-            env_sleep_ns(sim_random(&user->random) % SLEEP_NS_MAX);
+            env_sleep_ns(dry_nap_ns(sim_random(&user->random) % SLEEP_NS_MAX));
         } else {
             operate_on(user, sim_below(&user->random, TREE_FILES));
         }
+        dry_step();
     }
 }
 

@@ -24,6 +24,7 @@ struct fs_scale {
     uint32_t operations;   /* of each user, about */
     uint32_t cut_steps;    /* the power goes within so many */
     uint32_t images;
+    uint32_t io_units;
     uint32_t commit_interval_ms; /* 0: the usual */
     uint64_t member_bytes;
     uint64_t journal_bytes;

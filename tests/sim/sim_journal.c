@@ -21,6 +21,7 @@
 
 #include "r5fs/base/env.h"
 #include "r5fs/base/msg.h"
+#include "sim_dry.h"
 
 #define MEMBER_BYTES     (4u << 20)
 #define CHUNK_SECTORS    16u
@@ -370,7 +371,7 @@ static void operate(struct worker *worker)
     } else if (kind < 93) {
         discard(worker);
     } else if (kind < 96) {
-        env_sleep_ns(sim_random(random) % UINT64_C(3000000000));
+        env_sleep_ns(dry_nap_ns(sim_random(random) % UINT64_C(3000000000)));
     } else if (kind < 97 && sim_below(random, 12) < worker->life->commit_share) {
         drain(worker);
     } else if (kind < 98) {
@@ -387,6 +388,7 @@ static void worker_main(void *context)
 
     for (uint32_t i = 0; i < worker->life->operations && !worker->life->failed; i++) {
         operate(worker);
+        dry_step();
     }
 }
 
@@ -506,6 +508,7 @@ static void start_workers(struct life *life)
     if (life->faults == FAULTS_NONE) {
         sim_expect_no_stall(STALL_NS, "worker");
     }
+    dry_begin(life->journal);
     for (unsigned i = 0; i < LIFE_WORKERS; i++) {
         SIM_EXPECT(env_thread_start(&workers[i].thread, "worker", worker_main, &workers[i]) == 0,
                    "thread");
@@ -518,6 +521,7 @@ static void join_workers(void)
         env_thread_join(workers[i].thread);
         io_queue_close(workers[i].queue);
     }
+    dry_end();
     sim_allow_stall();
     sim_seal_memory(false);
 }

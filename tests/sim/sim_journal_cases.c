@@ -10,9 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sim_dry.h"
 #include "sim_journal.h"
 
 #define LIVES_MAX          4u
+#define IMAGES_LEAST       16u
 #define CUT_STEPS_SHORT    600u /* within an open */
 #define CUT_STEPS_LONG     20000u
 #define WIDE_RING          2048u
@@ -257,4 +259,61 @@ void journal_run_room(uint64_t seed)
     life.recovers = recovers;
     life.end = LIFE_CLOSES;
     after(&life, sim_world(life_main, &life));
+}
+
+/* ---- running dry ---------------------------------------------------------------------------- */
+
+static void plan_least(struct life *life)
+{
+    life->io_units = 1;
+    life->images_max = IMAGES_LEAST;
+}
+
+static void dry_life(uint64_t seed, enum life_faults faults)
+{
+    struct life life;
+
+    life_draw(&life, &model, seed ^ STREAM_WORK);
+    plan_least(&life);
+    life.faults = faults;
+    life.end = LIFE_CLOSES;
+    after(&life, sim_world(life_main, &life));
+}
+
+/* Count, refuse, and once more, to see it on the members. */
+void journal_run_dry(uint64_t seed)
+{
+    dry_count();
+    dry_life(seed, FAULTS_NONE);
+    dry_refuse(seed);
+    dry_life(seed, FAULTS_NONE);
+    dry_life(~seed, FAULTS_NONE);
+}
+
+void journal_run_dry_member(uint64_t seed)
+{
+    struct sim_random faults = {~seed ^ STREAM_FAULTS};
+
+    dry_count();
+    dry_life(seed, FAULTS_NONE);
+    dry_refuse(seed);
+    victim = sim_below(&faults, life_members());
+    if (sim_one_in(&faults, 2)) {
+        sim_disk_set_absent(victim, true);
+    } else {
+        sim_call_after(1 + sim_below(&faults, FAULT_STEPS), kill_disk, &victim);
+    }
+    dry_life(seed, FAULTS_MEMBER);
+    dry_life(~seed, FAULTS_MEMBER);
+}
+
+static void plan_shared(struct life *life, struct sim_random *faults)
+{
+    plan_least(life);
+    dry_share(sim_random(faults));
+}
+
+void journal_run_dry_cut(uint64_t seed)
+{
+    live_and_cut(seed, plan_shared);
 }

@@ -16,5 +16,8 @@ void journal_run_cut_member(uint64_t seed);
 void journal_run_no_journal(uint64_t seed);
 void journal_run_room(uint64_t seed);
 void journal_run_beyond(uint64_t seed);
+void journal_run_dry(uint64_t seed);
+void journal_run_dry_member(uint64_t seed);
+void journal_run_dry_cut(uint64_t seed);
 
 #endif

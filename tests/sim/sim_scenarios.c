@@ -54,6 +54,24 @@ const struct sim_scenario sim_scenarios[] = {
         .run = journal_run_cut_member,
     },
     {
+        .name = "journal-dry",
+        .what = "one io unit, and pools that refuse by the seed",
+        .prepare = journal_prepare_least,
+        .run = journal_run_dry,
+    },
+    {
+        .name = "journal-dry-member",
+        .what = "the same, and a member is absent or fails",
+        .prepare = journal_prepare_four,
+        .run = journal_run_dry_member,
+    },
+    {
+        .name = "journal-dry-cut",
+        .what = "one io unit, held by somebody else now and then, and power cuts",
+        .prepare = journal_prepare_least,
+        .run = journal_run_dry_cut,
+    },
+    {
         .name = "fs",
         .what = "four users of a mounted filesystem",
         .prepare = fs_prepare_small,
@@ -76,6 +94,18 @@ const struct sim_scenario sim_scenarios[] = {
         .what = "power cuts under a mounted filesystem, and a member is lost besides",
         .prepare = fs_prepare_small,
         .run = fs_run_cut_member,
+    },
+    {
+        .name = "fs-dry",
+        .what = "four users on one io unit, and pools that refuse by the seed",
+        .prepare = fs_prepare_least,
+        .run = fs_run_dry,
+    },
+    {
+        .name = "fs-dry-member",
+        .what = "the same, and a member is lost",
+        .prepare = fs_prepare_least,
+        .run = fs_run_dry_member,
     },
 };
 
