@@ -30,6 +30,7 @@
 #include "log_space.h"
 #include "log_thread.h"
 #include "logged_stripe.h"
+#include "r5fs/base/line.h"
 #include "r5fs/base/msg.h"
 #include "reclaim.h"
 #include "recovery.h"
@@ -53,7 +54,7 @@ static void why(char *out_why, const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    (void)vsnprintf(out_why, JOURNAL_WHY_BYTES, format, args); /* a long one is cut */
+    line_format_list(out_why, JOURNAL_WHY_BYTES, format, args);
     va_end(args);
 }
 

@@ -40,6 +40,7 @@
 #include "log_space.h"
 #include "log_thread.h"
 #include "logged_stripe.h"
+#include "r5fs/base/line.h"
 #include "r5fs/base/msg.h"
 #include "r5fs/base/trace.h"
 
@@ -544,13 +545,13 @@ void reclaim_say_why(struct array *array, int error, char *out_why)
 {
     const char *full = array_full_path(array);
 
-    (void)snprintf(out_why,
-                   JOURNAL_WHY_BYTES,
-                   "array: the log cannot be brought to the members: %s%s%s%s",
-                   strerror(-error),
-                   full != NULL ? ": " : "",
-                   full != NULL ? full : "",
-                   full != NULL ? " (hint: make room on its host)" : "");
+    line_format(out_why,
+                JOURNAL_WHY_BYTES,
+                "array: the log cannot be brought to the members: %s%s%s%s",
+                strerror(-error),
+                full != NULL ? ": " : "",
+                full != NULL ? full : "",
+                full != NULL ? " (hint: make room on its host)" : "");
 }
 
 int reclaim_write_out_recovered(struct journal *j, struct io_queue *queue)

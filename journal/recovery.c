@@ -31,6 +31,7 @@
 
 #include "journal_internal.h"
 #include "logged_stripe.h"
+#include "r5fs/base/line.h"
 #include "r5fs/base/msg.h"
 #include "reclaim.h"
 #include "recovery_layers.h"
@@ -98,10 +99,10 @@ static int read_page(struct recovery_scan *scan,
     int error = log_source_read_pages(&scan->source, queue, &page, 1, &request, 1);
 
     if (error != 0) {
-        (void)snprintf(out_why,
-                       JOURNAL_WHY_BYTES,
-                       "a page of the log that was just verified cannot be read: %s",
-                       strerror(-error));
+        line_format(out_why,
+                    JOURNAL_WHY_BYTES,
+                    "a page of the log that was just verified cannot be read: %s",
+                    strerror(-error));
     }
     return error;
 }
@@ -115,7 +116,7 @@ ask_judge(struct journal *j, struct recovery_scan *scan, struct io_queue *queue,
     uint8_t *on_members = arena_try_take(scan->arena, BLOCK_BYTES, BLOCK_BYTES);
 
     if (in_log == NULL || on_members == NULL) {
-        (void)snprintf(out_why, JOURNAL_WHY_BYTES, "does not fit into memory");
+        line_format(out_why, JOURNAL_WHY_BYTES, "does not fit into memory");
         return -ENOMEM;
     }
     int error = first != NULL ? read_page(scan, first, queue, in_log, out_why) : 0;
@@ -149,8 +150,7 @@ judge_log(struct journal *j, struct recovery_scan *scan, struct io_queue *queue,
         return 0;
     }
     if (error != 0) {
-        (void)snprintf(
-            out_why, JOURNAL_WHY_BYTES, "journal %s: %.400s", scan->source.file->path, why);
+        line_format(out_why, JOURNAL_WHY_BYTES, "journal %s: %s", scan->source.file->path, why);
     }
     return error;
 }
@@ -186,11 +186,11 @@ static int flush_log(struct journal *j, struct io_queue *queue, char *out_why)
     int error = io_flush(queue, j->log.file);
 
     if (error != 0) {
-        (void)snprintf(out_why,
-                       JOURNAL_WHY_BYTES,
-                       "journal %s: cannot be flushed: %s",
-                       j->log.file->path,
-                       strerror(-error));
+        line_format(out_why,
+                    JOURNAL_WHY_BYTES,
+                    "journal %s: cannot be flushed: %s",
+                    j->log.file->path,
+                    strerror(-error));
     }
     return error;
 }
@@ -201,18 +201,18 @@ static int start_members(struct journal *j, struct io_queue *queue, char *out_wh
     int error = array_is_writing(j->array) ? 0 : array_start_writing(j->array, queue);
 
     if (error != 0) {
-        (void)snprintf(out_why,
-                       JOURNAL_WHY_BYTES,
-                       "array: the superblocks cannot be written: %s",
-                       strerror(-error));
+        line_format(out_why,
+                    JOURNAL_WHY_BYTES,
+                    "array: the superblocks cannot be written: %s",
+                    strerror(-error));
         return error;
     }
     error = array_flush_members(j->array, queue);
     if (error != 0) {
-        (void)snprintf(out_why,
-                       JOURNAL_WHY_BYTES,
-                       "array: the members cannot be flushed: %s",
-                       strerror(-error));
+        line_format(out_why,
+                    JOURNAL_WHY_BYTES,
+                    "array: the members cannot be flushed: %s",
+                    strerror(-error));
     }
     return error;
 }

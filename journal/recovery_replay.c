@@ -33,6 +33,7 @@
 
 #include "log_begin.h"
 #include "logged_stripe.h"
+#include "r5fs/base/line.h"
 #include "r5fs/base/msg.h"
 #include "r5fs/journal/journal.h"
 #include "r5fs/raid/parity.h"
@@ -92,23 +93,23 @@ static int read_pages(struct recovery_replay *replay, uint32_t count)
         &replay->scan->source, replay->queue, replay->pages, count, replay->requests, IN_FLIGHT);
 
     if (error != 0) {
-        (void)snprintf(replay->out_why,
-                       JOURNAL_WHY_BYTES,
-                       "journal %s: a page of the log that was just verified cannot be read: %s",
-                       replay->scan->source.file->path,
-                       strerror(-error));
+        line_format(replay->out_why,
+                    JOURNAL_WHY_BYTES,
+                    "journal %s: a page of the log that was just verified cannot be read: %s",
+                    replay->scan->source.file->path,
+                    strerror(-error));
     }
     return error;
 }
 
 static void say_no_memory(struct recovery_replay *replay, uint32_t blocks)
 {
-    (void)snprintf(replay->out_why,
-                   JOURNAL_WHY_BYTES,
-                   "journal %s: one row of its log needs %" PRIu32
-                   " blocks of memory, more than there are (hint: a larger -o memory=)",
-                   replay->scan->source.file->path,
-                   blocks);
+    line_format(replay->out_why,
+                JOURNAL_WHY_BYTES,
+                "journal %s: one row of its log needs %" PRIu32
+                " blocks of memory, more than there are (hint: a larger -o memory=)",
+                replay->scan->source.file->path,
+                blocks);
 }
 
 /* ---- closed layers --------------------------------------------------------------------------- */
@@ -292,10 +293,10 @@ int recovery_replay_closed(struct recovery_replay *replay)
     }
     error = array_flush_members(replay->array, replay->queue);
     if (error != 0) {
-        (void)snprintf(replay->out_why,
-                       JOURNAL_WHY_BYTES,
-                       "array: the members cannot be flushed: %s",
-                       strerror(-error));
+        line_format(replay->out_why,
+                    JOURNAL_WHY_BYTES,
+                    "array: the members cannot be flushed: %s",
+                    strerror(-error));
     }
     return error;
 }
@@ -380,11 +381,11 @@ int recovery_replay_clean(struct recovery_replay *replay)
         error = error != 0 ? error : zero_leftovers(replay, true);
     }
     if (error != 0) {
-        (void)snprintf(replay->out_why,
-                       JOURNAL_WHY_BYTES,
-                       "journal %s: the log cannot be written: %s",
-                       scan->source.file->path,
-                       strerror(-error));
+        line_format(replay->out_why,
+                    JOURNAL_WHY_BYTES,
+                    "journal %s: the log cannot be written: %s",
+                    scan->source.file->path,
+                    strerror(-error));
     }
     return error;
 }
@@ -418,11 +419,11 @@ int recovery_replay_tail(struct recovery_replay *replay)
     }
     int error = array_set_log_tail(replay->array, replay->queue, tail);
     if (error != 0) {
-        (void)snprintf(replay->out_why,
-                       JOURNAL_WHY_BYTES,
-                       "journal %s: its superblock cannot be written: %s",
-                       scan->source.file->path,
-                       strerror(-error));
+        line_format(replay->out_why,
+                    JOURNAL_WHY_BYTES,
+                    "journal %s: its superblock cannot be written: %s",
+                    scan->source.file->path,
+                    strerror(-error));
         return error;
     }
     scan->used_blocks -= log_ring_distance(&scan->source.ring, scan->tail, tail);

@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "meta_block.h"
+#include "r5fs/base/line.h"
 #include "r5fs/base/msg.h"
 #include "r5fs/journal/journal.h"
 #include "recovery_beyond.h"
@@ -211,15 +212,14 @@ static int refuse_head(struct recovery_scan *scan, bool accept, char *out_why)
 {
     const char *path = scan->source.file->path;
 
-    (void)snprintf(
-        out_why,
-        JOURNAL_WHY_BYTES,
-        "journal %s: journal head damaged: %s (ring block %" PRIu64
-        "%s); writes that were acknowledged and not yet on the members would be lost " HINT,
-        path_end(path),
-        scan->stop_label,
-        scan->tail.nr,
-        scan->window != NULL && scan->window->unreadable > 0 ? ", unreadable" : "");
+    line_format(out_why,
+                JOURNAL_WHY_BYTES,
+                "journal %s: journal head damaged: %s (ring block %" PRIu64
+                "%s); writes that were acknowledged and not yet on the members would be lost " HINT,
+                path_end(path),
+                scan->stop_label,
+                scan->tail.nr,
+                scan->window != NULL && scan->window->unreadable > 0 ? ", unreadable" : "");
     msg_warn(MODULE,
              "journal head damaged path=%s block=%" PRIu64 " cause=\"%s\" accepted=%d",
              path,
@@ -241,21 +241,21 @@ static int refuse_damaged(const struct recovery_scan *scan, bool accept, char *o
     const struct recovered_loss *loss = &scan->loss;
     const char *path = scan->source.file->path;
 
-    (void)snprintf(out_why,
-                   JOURNAL_WHY_BYTES,
-                   "journal %s: log damaged at seq %" PRIu64 " (ring block %" PRIu64
-                   ", %s%s): %" PRIu64 " later units (seq %" PRIu64 " to %" PRIu64 "), %" PRIu64
-                   " blocks in %" PRIu64 " rows, were acknowledged and would be lost " HINT,
-                   path_end(path),
-                   scan->stop_seq,
-                   scan->stop.nr,
-                   scan->stop_label,
-                   scan->window->unreadable > 0 ? ", unreadable" : "",
-                   loss->units,
-                   loss->seq_first,
-                   loss->seq_last,
-                   loss->blocks,
-                   loss->rows);
+    line_format(out_why,
+                JOURNAL_WHY_BYTES,
+                "journal %s: log damaged at seq %" PRIu64 " (ring block %" PRIu64
+                ", %s%s): %" PRIu64 " later units (seq %" PRIu64 " to %" PRIu64 "), %" PRIu64
+                " blocks in %" PRIu64 " rows, were acknowledged and would be lost " HINT,
+                path_end(path),
+                scan->stop_seq,
+                scan->stop.nr,
+                scan->stop_label,
+                scan->window->unreadable > 0 ? ", unreadable" : "",
+                loss->units,
+                loss->seq_first,
+                loss->seq_last,
+                loss->blocks,
+                loss->rows);
     msg_warn(MODULE,
              "log damaged path=%s seq=%" PRIu64 " block=%" PRIu64 " units_lost=%" PRIu64
              " accepted=%d",
@@ -323,11 +323,11 @@ int recovery_scan_run(struct recovery_scan *scan,
         error = recovery_layers_collect(scan);
     }
     if (error == -ENOMEM) {
-        (void)snprintf(out_why,
-                       JOURNAL_WHY_BYTES,
-                       "journal %s: no memory to read a log of %" PRIu64 " units so far",
-                       scan->source.file->path,
-                       scan->units);
+        line_format(out_why,
+                    JOURNAL_WHY_BYTES,
+                    "journal %s: no memory to read a log of %" PRIu64 " units so far",
+                    scan->source.file->path,
+                    scan->units);
     }
     return error;
 }
