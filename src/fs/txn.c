@@ -208,21 +208,31 @@ int txn_broken(struct fs_txn *txn, int error)
     return error;
 }
 
-void txn_dirty(struct fs_txn *txn, struct buffer *buffer)
+/* The buffer is one of the running transaction's, if it is not already. */
+static void join(struct fs_txn *txn, struct buffer *buffer)
 {
     struct fs *fs = txn->fs;
-    R5_CHECK(txn->locked);
+
     if (buffer->dirty) {
         return;
-    }
-    if (fs->running.dirty_count == 0 && buffer != fs->super_buffer) {
-        txn_dirty_super(txn); /* X4 */
     }
     R5_CHECK(fs->running.dirty_count < JOURNAL_TXN_BLOCKS_MAX);
     journal_txn_join(fs->journal, &txn->thread->reservation);
     buffer_set_dirty(&fs->buffers, buffer, true);
     list_add_tail(&fs->running.dirty, &buffer->dirty_link);
     fs->running.dirty_count++;
+}
+
+void txn_dirty(struct fs_txn *txn, struct buffer *buffer)
+{
+    R5_CHECK(txn->locked);
+    if (buffer->dirty) {
+        return;
+    }
+    if (txn->fs->running.dirty_count == 0) {
+        join(txn, txn->fs->super_buffer); /* X4 */
+    }
+    join(txn, buffer);
 }
 
 void txn_forget(struct fs_txn *txn, struct buffer *buffer)
