@@ -63,6 +63,7 @@ void log_role_give(struct journal *j)
     if (j->log.unit_promised) {
         j->log.unit_promised = false;
         pool_unreserve(&j->units.pool, 1);
+        log_space_serve(j); /* who lacks a unit was refused this one while it was promised */
     }
     env_cond_broadcast(&j->log.role_moved);
     env_mutex_unlock(&j->lock);
