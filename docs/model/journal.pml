@@ -39,6 +39,9 @@
 #define HEADS 2 /* rows that the encode buffers suffice for */
 #define EXTRA_ROUNDS 1
 #define NONE 255
+#define EIO 1
+#define ENOBUFS 2
+#define LISTED 3 /* the log thread stands on the no-space list already */
 
 /* Failures the environment may still cause; each may come at any place where it can. */
 #ifndef MEMBERS_LOST
@@ -56,6 +59,13 @@
 #ifndef JOURNAL_FAILS
 #define JOURNAL_FAILS 1
 #endif
+#ifndef PROMISES_REFUSED
+#define PROMISES_REFUSED 1 /* of an io unit or of encode buffers; somebody else has them a while */
+#endif
+#ifndef LOCKED_READER
+#define LOCKED_READER 1 /* one comes with the client's lock and stands behind a parked row */
+#endif
+#define READER THREADS /* its number with the client's lock */
 
 /* ---- state ---------------------------------------------------------------------------------- */
 
@@ -80,6 +90,7 @@ byte batch_fill;  /* payloads of the last one */
 byte last_position;
 byte role_line;          /* threads that hold a ticket of the writer role, its holder first */
 byte role_place[THREADS]; /* how many are before */
+bit unit_promised;       /* to the role's holder */
 
 /* log_space */
 byte outstanding;
@@ -88,13 +99,23 @@ byte txn_outstanding;
 byte dirty;
 byte unplaced;
 byte images_used;
-#define NO_TXN_ROOM 1
-#define NO_IMAGE 2
-#define NO_LOG 3
-byte wanted; /* a bit for each cause */
+#define NO_IMAGE 1 /* in the order in which they are tried */
+#define NO_LOG 2
+#define NO_TXN_ROOM 3
+#define NO_UNIT 4
+#define NO_BUFFER 5
+byte wanted; /* a bit for each cause: what the first of a class of users wants */
 byte wanted_log;
-byte waiting[USERS]; /* parked, in order of arrival: both classes */
+#define WRITE_OUT_CLASS 0
+#define TXN_CLASS 1
+#define DATA_CLASS 2
+byte waiting[THREADS]; /* parked, in order of arrival: all classes */
 byte parked;
+byte write_out_class;  /* threads that stand there in this class */
+bit lacks_buffers;     /* the log thread, there; else a unit */
+bit no_unit;           /* somebody else has them all */
+bit no_buffer;
+bit kept_unit;         /* UNIT_BEFORE_ROLE */
 #define GRANTED 1
 #define REFUSED 2
 byte answer[USERS];
@@ -147,12 +168,14 @@ byte rows_lost = ROWS_LOST;
 byte host_full = HOST_FULL;
 byte flush_fails = FLUSH_FAILS;
 byte journal_fails = JOURNAL_FAILS;
+byte promises_refused = PROMISES_REFUSED;
 
 /* What chance chose, until the end of the step. */
 byte choice, choice_too;
 bit late_commit, late_idle, late_tail, late_retry, late_refill;
 /* Within one d_step only: no part of the state. */
-hidden byte i_, k_, b_, r_, u_, cause_, want_, n_, more_, r6_;
+hidden byte i_, k_, b_, r_, u_, want_, n_, more_, r6_;
+hidden byte c_, set_, kept_, wanted_, wanted_log_, dead_, again_;
 
 /* ---- words ---------------------------------------------------------------------------------- */
 
@@ -188,6 +211,8 @@ hidden byte i_, k_, b_, r_, u_, cause_, want_, n_, more_, r6_;
 #define WANTS_ROOM ((wanted & (ME(NO_IMAGE) | ME(NO_LOG))) != 0)
 #define ROWS_TO_WRITE (LIVE > failed_rows)
 #define REFUSAL (failing || reclaim_error)
+#define UNITS_OUT (no_unit -> UNITS : batch_count + unit_promised + kept_unit)
+#define LACKS ((write_out_class & ME(LOG_THREAD)) != 0) /* j->thread.lacks */
 
 /* ---- what the code does not do --------------------------------------------------------------- */
 
@@ -264,25 +289,30 @@ inline journal_verify()
 
 /* ---- log_space.c ---------------------------------------------------------------------------- */
 
-inline cause_of(u)
+#define CLASS(u) \
+    ((write_out_class & ME(u)) -> WRITE_OUT_CLASS : (meta_blocks[u] > 0 -> TXN_CLASS : DATA_CLASS))
+#define USERS_WANT (ME(NO_IMAGE) | ME(NO_LOG))
+#define WANTS(u) \
+    (CLASS(u) == WRITE_OUT_CLASS -> ME(NO_UNIT) | ME(NO_BUFFER) \
+                                 : USERS_WANT | (meta_blocks[u] > 0 -> ME(NO_TXN_ROOM) : 0))
+
+/* reservation_try: what there is not enough of, a set. */
+inline lacks_of(u)
 {
-    want_ = data_blocks[u] + meta_blocks[u];
     if
-    :: txn_used + txn_outstanding + meta_blocks[u] > TXN_MAX -> cause_ = NO_TXN_ROOM
+    :: CLASS(u) == WRITE_OUT_CLASS ->
+        set_ = ((u) == LOG_THREAD && lacks_buffers -> no_buffer << NO_BUFFER
+                                                   : (UNITS_OUT >= UNITS) << NO_UNIT)
     :: else ->
-        if
-        :: IMAGES_TAKEN + IMAGES_WANTED(u) > IMAGES -> cause_ = NO_IMAGE
-        :: else ->
-            if
-            :: LOG_USED + RESERVED + PER_BLOCK * want_ + FIXED > RING -> cause_ = NO_LOG
-            :: else -> cause_ = 0
-            fi
-        fi
+        want_ = data_blocks[u] + meta_blocks[u];
+        set_ = (IMAGES_TAKEN + IMAGES_WANTED(u) > IMAGES) << NO_IMAGE |
+               (LOG_USED + RESERVED + PER_BLOCK * want_ + FIXED > RING) << NO_LOG |
+               (txn_used + txn_outstanding + meta_blocks[u] > TXN_MAX) << NO_TXN_ROOM
     fi
 }
 
 /* waiting[at] leaves the no-space list. */
-inline unpark(at)
+inline collector_remove(at)
 {
     k_ = at;
     do
@@ -290,27 +320,30 @@ inline unpark(at)
     :: else -> break
     od;
     parked--;
-    waiting[parked] = 0;
-    granted = 0 /* broadcast */
+    waiting[parked] = 0
 }
 
+/* Of the class write-out: unit_is_there, lack_is_over; taken with the role, nothing is kept. */
 inline grant(at)
 {
     u_ = waiting[at];
-    answer[u_] = GRANTED;
-    printf("granted: user %d\n", u_);
-    outstanding = outstanding + data_blocks[u_] + meta_blocks[u_];
-    txn_outstanding = txn_outstanding + meta_blocks[u_];
-    unpark(at)
-}
-
-inline note_wanted()
-{
-    wanted = wanted | ME(cause_);
+    printf("granted: thread %d\n", u_);
     if
-    :: cause_ == NO_LOG -> wanted_log = PER_BLOCK * want_
-    :: else
-    fi
+    :: CLASS(u_) != WRITE_OUT_CLASS ->
+        answer[u_] = GRANTED;
+        outstanding = outstanding + data_blocks[u_] + meta_blocks[u_];
+        txn_outstanding = txn_outstanding + meta_blocks[u_];
+        granted = 0 /* broadcast */
+    :: CLASS(u_) == WRITE_OUT_CLASS && u_ != LOG_THREAD -> granted = 0 /* broadcast */
+    :: else ->
+#ifdef UNIT_BEFORE_ROLE
+        kept_unit = !lacks_buffers;
+#endif
+        lacks_buffers = 0;
+        wake = 0 /* signal */
+    fi;
+    write_out_class = write_out_class & ~ME(u_);
+    collector_remove(at)
 }
 
 inline refuse(at)
@@ -320,76 +353,129 @@ inline refuse(at)
     printf("refused: user %d\n", u_);
     data_blocks[u_] = 0;
     meta_blocks[u_] = 0;
-    unpark(at)
+    collector_remove(at);
+    granted = 0 /* broadcast */
 }
 
 #define IS_HOPELESS (failed_rows > 0 && LIVE <= failed_rows && !in_batch && TAIL_GAIN == 0)
 #define DEAD_END \
     (!COMMIT_NEEDED && !leading && outstanding == 0 && (stuck || IS_HOPELESS))
 
-/* One of the two that serve_one tries. */
+/* The first of a class: granted, or its lack is noted for note_wanted and refuse_at_dead_end. */
 inline serve_at(at)
 {
-    cause_of(waiting[at]);
     if
-    :: cause_ == 0 -> grant(at); more_ = 1
+    :: set_ == 0 -> grant(at); more_ = 1
     :: else ->
-        note_wanted();
         if
-        :: cause_ != NO_TXN_ROOM && DEAD_END -> refuse(at); more_ = 1
-        :: else
+        :: CLASS(waiting[at]) == WRITE_OUT_CLASS
+        :: else ->
+            if
+            :: set_ & ME(NO_IMAGE) -> set_ = ME(NO_IMAGE)
+            :: else ->
+                if
+                :: set_ & ME(NO_LOG) -> set_ = ME(NO_LOG)
+                :: else
+                fi
+            fi;
+            wanted_ = wanted_ | set_;
+            if
+            :: (set_ & ME(NO_LOG)) && PER_BLOCK * want_ > wanted_log_ ->
+                wanted_log_ = PER_BLOCK * want_
+            :: else
+            fi;
+            if
+            :: set_ != ME(NO_TXN_ROOM) && at < dead_ -> dead_ = at
+            :: else
+            fi
         fi
     fi
 }
 
-/* Who parked first goes first; of the other class the first one too, if that lacks room in the
- * transaction. */
+/* The oldest of all collects: nobody is granted what it lacks (RV3). Else the first of the first
+ * class that can be served. */
 inline serve_one()
 {
-    wanted = 0;
-    wanted_log = 0;
+    wanted_ = 0;
+    wanted_log_ = 0;
+    dead_ = NONE;
     more_ = 0;
+    kept_ = 0;
     if
     :: parked > 0 ->
+        lacks_of(waiting[0]);
+        kept_ = set_;
         serve_at(0);
-        i_ = 1;
-        do
-        :: cause_ == NO_TXN_ROOM && i_ < parked && meta_blocks[waiting[i_]] > 0 -> i_++
-        :: else -> break
-        od;
-        if
-        :: cause_ == NO_TXN_ROOM && i_ < parked -> serve_at(i_)
-        :: else
-        fi
+        for (c_ : WRITE_OUT_CLASS .. DATA_CLASS) {
+            i_ = 1;
+            do
+            :: kept_ != 0 && i_ < parked && CLASS(waiting[i_]) != c_ -> i_++
+            :: else -> break
+            od;
+            if
+            :: kept_ != 0 && !more_ && i_ < parked && CLASS(waiting[0]) != c_ ->
+                lacks_of(waiting[i_]);
+                set_ = ((kept_ & WANTS(waiting[i_])) -> kept_ & WANTS(waiting[i_]) : set_);
+                serve_at(i_)
+            :: else
+            fi
+        }
     :: else
     fi
 }
 
+inline collector_serve()
+{
+    more_ = 1;
+    do
+    :: more_ -> serve_one()
+    :: else -> break
+    od
+}
+
+/* All but those of the class write-out. */
 inline fail_waiters()
 {
+    i_ = 0;
     do
-    :: parked > 0 -> refuse(0)
+    :: i_ < parked && CLASS(waiting[i_]) != WRITE_OUT_CLASS -> refuse(i_)
+    :: i_ < parked && CLASS(waiting[i_]) == WRITE_OUT_CLASS -> i_++
     :: else -> break
-    od;
-    wanted = 0;
-    wanted_log = 0
+    od
 }
 
 inline log_space_serve()
 {
-    more_ = !REFUSAL;
-    do
-    :: more_ -> serve_one()
-    :: else -> break
-    od;
     if
     :: REFUSAL -> fail_waiters()
     :: else
     fi;
+    again_ = 1;
+    do
+    :: again_ ->
+        collector_serve();
+        again_ = dead_ != NONE && DEAD_END;
+        if
+        :: again_ -> refuse(dead_) /* refuse_at_dead_end */
+        :: else
+        fi
+    :: else -> break
+    od;
+    wanted = wanted_; /* note_wanted */
+    wanted_log = wanted_log_;
     if
     :: wanted != 0 -> wake = 0 /* signal */
     :: else
     fi
+}
+
+/* Of the class write-out. */
+inline collector_reserve_or_park(t)
+{
+    waiting[parked] = t;
+    parked++;
+    write_out_class = write_out_class | ME(t);
+    collector_serve()
 }
 
 inline note_dirty()
@@ -645,8 +731,33 @@ inline log_role_give()
             :: else
             fi
         }
+        if
+        :: unit_promised ->
+            unit_promised = 0;
+#ifndef SILENT_ROLE /* as it once was */
+            log_space_serve()
+#endif
+        :: else
+        fi;
         role_moved = 0 /* broadcast */
     }
+}
+
+/* Within an atomic: the role, and one unit for its time; neither, when that is refused. */
+inline log_writer_begin(t, err)
+{
+    log_role_take_wait(t);
+    kept_unit = kept_unit && t != LOG_THREAD; /* it becomes the promised one */
+    if
+    :: UNITS_OUT < UNITS -> unit_promised = 1
+    :: UNITS_OUT < UNITS && promises_refused > 0 -> promises_refused--; no_unit = 1
+    :: UNITS_OUT >= UNITS
+    fi;
+    err = (unit_promised -> 0 : ENOBUFS);
+    if
+    :: err -> log_role_give(); printf("thread %d gets no unit\n", t)
+    :: else
+    fi
 }
 
 inline log_head_advance()
@@ -663,8 +774,9 @@ inline log_unit_with_room(payloads)
     :: batch_count > 0 && batch_fill + payloads <= PAYLOADS
     :: else ->
         if
-        :: batch_count == UNITS -> more_ = 0
+        :: !unit_promised && UNITS_OUT >= UNITS -> more_ = 0
         :: else ->
+            unit_promised = 0;
             batch_count++;
             batch_fill = 0;
             last_position = head;
@@ -726,14 +838,15 @@ inline unit_durable()
 
 inline batch_end()
 {
+    unit_promised = 1; /* again */
     batch_count = 0;
     batch_fill = 0;
     last_position = 0
 }
 
 /* What was composed was on its way since the last step; here it has arrived and was flushed, or
- * not. When the journal failed meanwhile it may have been dropped before it was sent (batch_abandon)
- * or have succeeded all the same. */
+ * not. When the journal failed meanwhile it may have been dropped before it was sent, or have
+ * succeeded all the same. */
 inline log_batch_write(err)
 {
     if
@@ -841,11 +954,11 @@ inline place_round(rounds)
 inline commit_lead(t, err, rounds)
 {
     atomic {
-        log_role_take_wait(t);
+        log_writer_begin(t, err);
 #ifdef SEQ19
         naive_wait(t);
 #endif
-        err = failing;
+        err = (err -> err : failing);
         rounds = (err -> 0 : ROUNDS);
         place_round(rounds)
     };
@@ -860,7 +973,8 @@ inline commit_lead(t, err, rounds)
     :: atomic { rounds == 0 && err -> break }
     od;
     do
-    :: atomic { err -> log_role_give(); break }
+    :: atomic { err == EIO -> log_role_give(); break }
+    :: atomic { err == ENOBUFS -> break }
     :: atomic {
            !err && rounds > 0 ->
            log_batch_write(err);
@@ -890,6 +1004,24 @@ inline commit_lead(t, err, rounds)
     od
 }
 
+/* Within an atomic: until there is a unit. Neither lead nor role is held. */
+inline unit_wait(t)
+{
+    d_step {
+        collector_reserve_or_park(t);
+        if
+        :: write_out_class & ME(t) -> wake = 0 /* signal */
+        :: else
+        fi
+    };
+    do
+    :: !(write_out_class & ME(t)) -> break
+    :: else ->
+        granted = granted | ME(t); /* wait */
+        !(granted & ME(t))
+    od
+}
+
 /* behind[t]: 1 is the running transaction; it grows as others close. durable_txn >= txn is
  * behind > 1 + undurable. */
 inline commit_wait(t, err, rounds)
@@ -914,8 +1046,27 @@ inline commit_wait(t, err, rounds)
            printf("thread %d leads a commit\n", t)
        };
        commit_lead(t, err, rounds);
-       atomic { leading = 0; ended = 0; wake = 0 } /* broadcast, signal */
+       atomic {
+           leading = 0;
+           ended = 0; /* broadcast */
+           wake = 0;  /* signal */
+           if
+           :: err == ENOBUFS -> unit_wait(t); err = 0
+           :: else
+           fi
+       }
     od
+}
+
+/* log_thread.c: within an atomic; for encode buffers or a unit. Granted at once: told already. */
+inline log_thread_park(buffers)
+{
+    d_step {
+        printf("the log thread stands on the list\n");
+        lacks_buffers = buffers;
+        collector_reserve_or_park(LOG_THREAD);
+        journal_verify()
+    }
 }
 
 /* The log thread waits for nobody else's commit. */
@@ -929,7 +1080,15 @@ inline commit_try(t, err, rounds)
            printf("the log thread leads a commit\n")
        };
        commit_lead(t, err, rounds);
-       atomic { leading = 0; ended = 0; wake = 0 } /* broadcast, signal */
+       atomic {
+           leading = 0;
+           ended = 0; /* broadcast */
+           wake = 0;  /* signal */
+           if
+           :: err == ENOBUFS -> log_thread_park(0)
+           :: else
+           fi
+       }
     fi
 }
 
@@ -947,8 +1106,8 @@ inline pick(all)
         r6_ = pin == NONE; /* R6: the row of the volume's first block goes along */
         for (r_ : 0 .. ROWS - 1) {
             if
-            :: (first[r_] < k_ && !(r6_ && k_ != NONE)) && !(frozen & ME(r_)) && !(stripe_failed & ME(r_)) &&
-               HAS(r_, LOGGED) && !HAS(r_, PLACED) ->
+            :: first[r_] < k_ && !(r6_ && k_ != NONE) && !(frozen & ME(r_)) &&
+               !(stripe_failed & ME(r_)) && HAS(r_, LOGGED) && !HAS(r_, PLACED) ->
                 k_ = first[r_];
                 i_ = r_
             :: else
@@ -1021,16 +1180,33 @@ inline stripes_fill()
     }
 }
 
-/* The first half of prepare. */
+/* Within an atomic, all or none; on the list when there are none. */
+inline promise_buffers(err)
+{
+    if
+    :: !no_buffer -> err = 0
+    :: !no_buffer && promises_refused > 0 -> promises_refused--; no_buffer = 1
+    :: no_buffer
+    fi;
+    if
+    :: no_buffer -> err = LISTED; log_thread_park(1)
+    :: else
+    fi
+}
+
+/* The first half, with the role. */
 inline prepare(all, err)
 {
-    log_role_take_wait(LOG_THREAD);
 #if defined(SEQ14) || defined(SEQ15) || defined(SEQ16) || defined(SEQ19) || defined(SHARED_POOL)
     naive_wait(LOG_THREAD);
 #endif
     err = failing;
     if
     :: !err -> d_step { pick(all); journal_verify() }
+    :: else
+    fi;
+    if
+    :: heads == 0 -> log_role_give() /* end */
     :: else
     fi
 }
@@ -1090,18 +1266,24 @@ inline reclaim_batch(all, err)
     if
     :: atomic { heads != 0 -> skip } /* R3: the stuck or parked one again */
     :: atomic {
-           heads == 0 ->
-           prepare(all, err);
+           heads == 0 -> /* begin */
+           promise_buffers(err);
            if
-           :: heads == 0 -> log_role_give()
+           :: !err ->
+               log_writer_begin(LOG_THREAD, err);
+               if
+               :: !err -> prepare(all, err)
+               :: else
+               fi
            :: else
            fi
        };
        if
-       :: heads == 0
+       :: atomic { err == ENOBUFS -> log_thread_park(0) }
+       :: err != ENOBUFS && heads == 0
        :: heads != 0 ->
            stripes_fill(); /* and stripes_encode, place_parity */
-           atomic { log_batch_write(err); log_role_give() }
+           atomic { log_batch_write(err); log_role_give() } /* end */
        fi
     fi;
     if
@@ -1119,12 +1301,16 @@ inline reclaim_batch(all, err)
     fi
 }
 
-inline reclaim_batch_unlogged()
+inline reclaim_batch_unlogged(err)
 {
     if
     :: atomic {
            heads == 0 ->
-           d_step { pick(1); journal_verify() }
+           promise_buffers(err);
+           if
+           :: !err -> d_step { pick(1); journal_verify() }
+           :: else
+           fi
        };
        if
        :: heads != 0 -> stripes_fill()
@@ -1132,7 +1318,10 @@ inline reclaim_batch_unlogged()
        fi
     :: heads != 0
     fi;
-    write_out()
+    if
+    :: !err -> write_out()
+    :: err
+    fi
 }
 
 inline reclaim_set_stuck()
@@ -1174,10 +1363,11 @@ inline reclaim_move_tail(err, to)
 inline reclaim_make_empty(err, to)
 {
     atomic {
-        log_role_take_wait(LOG_THREAD);
+        log_writer_begin(LOG_THREAD, err);
         if
-        :: LIVE == 0 && LOG_USED > 1 -> d_step { /* log_append_empty */
-               assert(batch_count == 0);
+        :: !err && LIVE == 0 && LOG_USED > 1 -> d_step { /* log_append_empty */
+               assert(batch_count == 0 && unit_promised);
+               unit_promised = 0;
                batch_count = 1;
                last_position = head;
                log_head_advance()
@@ -1185,13 +1375,17 @@ inline reclaim_make_empty(err, to)
         :: else
         fi
     };
-    atomic {
-        if
-        :: batch_count > 0 -> log_batch_write(err)
-        :: else
-        fi;
-        log_role_give()
-    };
+    if
+    :: atomic { err == ENOBUFS -> log_thread_park(0) }
+    :: atomic {
+           !err ->
+           if
+           :: batch_count > 0 -> log_batch_write(err)
+           :: else
+           fi;
+           log_role_give()
+       }
+    fi;
     if
     :: !err -> reclaim_move_tail(err, to)
     :: err
@@ -1227,8 +1421,8 @@ inline journal_fail_finish(err)
     do
     :: atomic { err -> break }
     :: !err && !reclaim_error && (heads != 0 || ROWS_TO_WRITE) -> /* write_out_unlogged */
-        reclaim_batch_unlogged();
-        err = !reclaim_error && (stuck || parked_rows)
+        reclaim_batch_unlogged(err);
+        err = (err -> err : !reclaim_error && (stuck || parked_rows))
     :: atomic {
            !err && (reclaim_error || (heads == 0 && !ROWS_TO_WRITE)) ->
            if /* retire_journal */
@@ -1288,8 +1482,14 @@ inline log_thread_choose(work, deadline)
 {
     deadline = 0;
     if
+#ifdef PARKED_TAKES_ROLE
+    :: parked_rows ->
+        work = (cell_granted -> WRITE_OUT : (COMMIT_IS_DUE && !failing && !LACKS -> COMMIT : WAIT))
+#else
     :: parked_rows -> work = (cell_granted -> WRITE_OUT : WAIT) /* R3 */
-    :: !parked_rows && failing ->
+#endif
+    :: !parked_rows && LACKS -> work = (TAIL_IS_DUE && !failing -> TAIL : WAIT)
+    :: !parked_rows && !LACKS && failing ->
         work = ((fail_done || (stuck && !late_retry)) -> WAIT : FAIL);
         deadline = !fail_done
     :: else ->
@@ -1329,7 +1529,11 @@ inline journal_reserve(data, meta)
         :: else ->
             waiting[parked] = _pid;
             parked++;
-            log_space_serve();
+            collector_serve(); /* collector_reserve_or_park */
+            if
+            :: !answer[_pid] -> log_space_serve()
+            :: else
+            fi;
             journal_verify()
         fi
     };
@@ -1359,7 +1563,7 @@ inline request_ends()
 active [USERS] proctype user()
 {
     byte rounds;
-    bit err;
+    byte err;
 
 end:
 progress: /* each request was answered */
@@ -1463,7 +1667,7 @@ active proctype log_thread()
     byte to;
     byte rounds;
     bit all;
-    bit err;
+    byte err;
     bit deadline;
 
     do
@@ -1514,12 +1718,18 @@ end_wait:
     od
 }
 
-/* Readers under row cells: they wait for I/O only, and end. */
-active proctype readers()
+/* Readers under row cells: they wait for I/O only, and end. One that comes when a row of the batch
+ * is parked stands behind it, and may have the client's lock. And those who have the units or
+ * buffers: look_again, or whoever else has some. */
+active proctype others()
 {
 end:
     do
     :: atomic { reader -> reader = 0; cells_held = 1; cell_granted = 1; wake = 0 } /* cell_granted */
+    :: atomic { LOCKED_READER && parked_rows && op_lock == 0 -> op_lock = 1 + READER }
+    :: atomic { op_lock == 1 + READER && !parked_rows -> op_lock = 0 }
+    :: d_step { no_unit -> no_unit = 0; log_space_serve() } /* freed */
+    :: d_step { no_buffer -> no_buffer = 0; log_space_serve() }
     od
 }
 
@@ -1529,7 +1739,8 @@ end:
     (!((granted | ended | role_moved | written) & ME(t)) && (!(op_waits & ME(t)) || op_lock == 0) && \
      (!(naive & ME(t)) || NAIVE))
 #define SOMEBODY_GOES_ON \
-    (reader || ((at_work & ME(0)) && GOES_ON(0)) || ((at_work & ME(1)) && GOES_ON(1)) || \
+    (reader || no_unit || no_buffer || (op_lock == 1 + READER && !parked_rows) || \
+     ((at_work & ME(0)) && GOES_ON(0)) || ((at_work & ME(1)) && GOES_ON(1)) || \
      (!wake && GOES_ON(LOG_THREAD)))
 
 /* Nobody is left waiting for a timer, or for what another request might happen to wake. */
