@@ -481,11 +481,7 @@ inline collector_reserve_or_park(t)
 inline note_dirty()
 {
     if
-#ifdef SILENT_WRITE /* as it once was */
-    :: !oldest_dirty -> wake = 0 /* signal */
-#else
     :: !oldest_dirty || parked > 0 -> wake = 0 /* signal */
-#endif
     :: else
     fi;
     oldest_dirty = 1
