@@ -18,7 +18,8 @@
  *   F4  when that mark cannot be written no member is: an unlogged parity in an array that says it
  *       is clean would be a write hole (W2).
  *   F5  once the mark was asked for superblocks may have it, whatever became of that round; so it
- *       is taken back at the end, also in an array that was degraded meanwhile.
+ *       is taken back at the end, also in an array that was degraded meanwhile. One that stood
+ *       there before is not ours: it stays.
  *
  * Failure modes: no space on a member's host, for the mark, for rows or for a record: goes on when
  * there is; the array fails too: given up, the journal is left as it was, so the next assembly may
@@ -79,6 +80,10 @@ static int fail_start(struct journal *j, struct io_queue *queue)
     }
     if (j->thread.fail_marked || array_state(j->array) != ARRAY_CLEAN) {
         return 0; /* F3: a dirty degraded array would not assemble */
+    }
+    if (!j->thread.fail_resync && array_resync_offset(j->array) != UINT64_MAX) {
+        j->thread.fail_marked = true; /* it was dirty before: the mark is not ours to take back */
+        return 0;
     }
     j->thread.fail_resync = true; /* also when it fails: F5 */
     int error = array_set_resync_offset(j->array, queue, 0);
