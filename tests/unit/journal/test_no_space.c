@@ -160,6 +160,14 @@ static uint64_t parked_by(struct model *m, enum journal_lack lack)
     return model_status(m).parked_by[lack][JOURNAL_CLASS_WRITE_OUT];
 }
 
+static void ask_for_write_out(struct model *m)
+{
+    env_mutex_lock(&m->j->lock);
+    m->j->thread.want_written_seq = m->j->log.durable_seq;
+    env_cond_signal(&m->j->thread.wake);
+    env_mutex_unlock(&m->j->lock);
+}
+
 static void wait_until_parked(struct model *m, enum journal_lack lack)
 {
     while (parked_by(m, lack) == 0) {
@@ -179,10 +187,7 @@ START_TEST(the_log_thread_without_a_unit_stands_on_the_list_and_stays_awake)
     ck_assert_int_eq(model_write_data(&m, 0, 40), 0);
     ck_assert_int_eq(model_commit(&m, m.files.queue), 0);
     plan("io unit", "from:1");
-    env_mutex_lock(&m.j->lock);
-    m.j->thread.want_written_seq = m.j->log.durable_seq;
-    env_cond_signal(&m.j->thread.wake);
-    env_mutex_unlock(&m.j->lock);
+    ask_for_write_out(&m);
     wait_until_parked(&m, JOURNAL_LACKS_UNIT);
     ck_assert_int_eq(journal_reserve(m.j, &reservation, 4, 0), 0); /* others are not behind it */
     journal_release(m.j, &reservation);
@@ -201,10 +206,7 @@ START_TEST(the_log_thread_without_encode_buffers_freezes_no_row)
     ck_assert_int_eq(model_write_data(&m, 0, 40), 0);
     ck_assert_int_eq(model_commit(&m, m.files.queue), 0);
     plan("encode buffer", "from:1");
-    env_mutex_lock(&m.j->lock);
-    m.j->thread.want_written_seq = m.j->log.durable_seq;
-    env_cond_signal(&m.j->thread.wake);
-    env_mutex_unlock(&m.j->lock);
+    ask_for_write_out(&m);
     wait_until_parked(&m, JOURNAL_LACKS_BUFFER);
     ck_assert_uint_eq(m.j->cache.encode.stats.in_use + m.j->cache.encode.stats.reserved, 0);
     ck_assert_uint_eq(m.j->units.pool.stats.in_use + m.j->units.pool.stats.reserved, 0);
@@ -266,10 +268,7 @@ START_TEST(a_stop_takes_the_log_thread_off_the_list)
     ck_assert_int_eq(model_write_data(&m, 0, 40), 0);
     ck_assert_int_eq(model_commit(&m, m.files.queue), 0);
     plan("io unit", "from:1");
-    env_mutex_lock(&m.j->lock);
-    m.j->thread.want_written_seq = m.j->log.durable_seq;
-    env_cond_signal(&m.j->thread.wake);
-    env_mutex_unlock(&m.j->lock);
+    ask_for_write_out(&m);
     wait_until_parked(&m, JOURNAL_LACKS_UNIT);
     model_abandon(&m); /* collector_fini checks that nobody is left */
     ck_assert_int_eq(model_open(&m, &scarce, KIT_NO_SLOT), 0);
